@@ -1,0 +1,24 @@
+"""The Django app: registers the system checks and the settings' reset."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+from django.core.checks import Tags, register
+from django.utils.translation import gettext_lazy as _
+
+
+class ElastiCacheSessionsConfig(AppConfig):
+    """`INSTALLED_APPS` entry `"django_elasticache_sessions"`."""
+
+    name = "django_elasticache_sessions"
+    verbose_name = _("ElastiCache sessions")
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Register every check (`manage.py check`, some only with `--deploy`)."""
+        from . import checks
+
+        for check in checks.CHECKS:
+            register(check, Tags.caches)
+        for check in checks.DEPLOY_CHECKS:
+            register(check, Tags.security, deploy=True)

@@ -1,0 +1,1 @@
+"""Session engines: set `SESSION_ENGINE` to one of the modules of this package."""

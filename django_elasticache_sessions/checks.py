@@ -1,0 +1,236 @@
+"""System checks: a misconfiguration is told at start, with the line that mends it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+from urllib.parse import SplitResult, parse_qs
+
+from django.conf import settings
+from django.core.cache import caches
+from django.core.checks import CheckMessage, Error, Warning  # noqa: A004
+from django.utils.module_loading import import_string
+
+from .conf import SETTING, read_options
+from .drivers.pools import bad_location, parse_location
+
+ENGINES = ("django_elasticache_sessions.backends.cache",)
+_ID = "django_elasticache_sessions."
+_PICKLE = ("pickle", "marshal", "dill", "shelve")
+
+
+def check_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """E001-E005: `ELASTICACHE_SESSIONS` itself."""
+    _, problems = read_options(getattr(settings, SETTING, {}))
+    return [Error(found.message, hint=found.hint, id=_ID + found.code) for found in problems]
+
+
+def check_cache_alias(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """E006, E007, E009, E010: the cache alias that sessions are kept in."""
+    if not _is_engine_ours():
+        return []
+    alias = settings.SESSION_CACHE_ALIAS
+    if alias not in settings.CACHES:
+        return [
+            Error(
+                f"SESSION_CACHE_ALIAS is {alias!r}, which CACHES does not have.",
+                hint=f'Add CACHES = {{..., {alias!r}: {{"BACKEND": "django_redis.cache.RedisCache",'
+                ' "LOCATION": "rediss://<host>:6379/0"}}.',
+                id=_ID + "E006",
+            )
+        ]
+    return [
+        *_check_location(alias),
+        *_check_client(alias),
+        *_check_ignored_exceptions(alias),
+    ]
+
+
+def check_serializer(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """E008: what `SESSION_SERIALIZER` names must be there, and must not be pickle."""
+    if not _is_engine_ours():
+        return []
+    path = settings.SESSION_SERIALIZER
+    try:
+        serializer = import_string(path)
+    except ImportError as error:
+        return [
+            Error(
+                f"SESSION_SERIALIZER {path!r} cannot be imported: {error}",
+                hint=_SERIALIZER_HINT,
+                id=_ID + "E008",
+            )
+        ]
+    names = f"{path} {getattr(serializer, '__module__', '')}".lower()
+    if any(word in names for word in _PICKLE):
+        return [
+            Error(
+                f"SESSION_SERIALIZER {path!r} runs code from the store: whoever can write there "
+                "could take over the application.",
+                hint=_SERIALIZER_HINT,
+                id=_ID + "E008",
+            )
+        ]
+    return []
+
+
+def check_refresh(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """W005: `REFRESH_AFTER` must come before the session's end."""
+    options, problems = read_options(getattr(settings, SETTING, {}))
+    if problems or not options.refresh_after or not _is_engine_ours():
+        return []
+    if options.refresh_after >= settings.SESSION_COOKIE_AGE:
+        return [
+            Warning(
+                f"{SETTING}['REFRESH_AFTER'] is {options.refresh_after} seconds, not below "
+                f"SESSION_COOKIE_AGE ({settings.SESSION_COOKIE_AGE}): sessions end before they "
+                "are refreshed.",
+                hint=f"Write {SETTING} = {{..., 'REFRESH_AFTER': "
+                f"{max(1, settings.SESSION_COOKIE_AGE // 10)}}}.",
+                id=_ID + "W005",
+            )
+        ]
+    return []
+
+
+def check_transport(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """W001, W002 (`--deploy`): TLS and a password between the application and the store."""
+    alias = settings.SESSION_CACHE_ALIAS
+    if not _is_engine_ours() or alias not in settings.CACHES:
+        return []
+    url = parse_location(alias)
+    if url is None:
+        return []
+    return [*_check_tls(alias, url), *_check_auth(alias, url, _options(alias))]
+
+
+def check_cookie(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """W003 (`--deploy`): the session cookie travels over HTTPS only."""
+    if not _is_engine_ours() or settings.SESSION_COOKIE_SECURE:
+        return []
+    return [
+        Warning(
+            "SESSION_COOKIE_SECURE is not set: the session cookie can be read off plain HTTP.",
+            hint="Write SESSION_COOKIE_SECURE = True.",
+            id=_ID + "W003",
+        )
+    ]
+
+
+def check_encryption(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """W004 (`--deploy`): values are encrypted."""
+    options, _ = read_options(getattr(settings, SETTING, {}))
+    if options.encrypt or not _is_engine_ours():
+        return []
+    return [
+        Warning(
+            f"{SETTING}['ENCRYPT'] is False: session values lie readable and forgeable in the "
+            "store, its snapshots and its replicas.",
+            hint=f"Remove 'ENCRYPT' from {SETTING}.",
+            id=_ID + "W004",
+        )
+    ]
+
+
+def _check_location(alias: str) -> Iterator[CheckMessage]:
+    if parse_location(alias) is None:
+        yield Error(
+            bad_location(alias),
+            hint='Write "LOCATION": "rediss://<host>:6379/0", the user name and password apart '
+            'from it as "USERNAME" and "PASSWORD" in its OPTIONS.',
+            id=_ID + "E010",
+        )
+
+
+def _check_client(alias: str) -> Iterator[CheckMessage]:
+    hint = f'Write CACHES = {{..., {alias!r}: {{"BACKEND": "django_redis.cache.RedisCache", ...}}.'
+    backend = settings.CACHES[alias].get("BACKEND")
+    try:
+        client = caches[alias].client  # type: ignore[attr-defined]
+        client.connection_factory  # noqa: B018 - asking is the check
+    except AttributeError:
+        yield Error(
+            f"CACHES[{alias!r}], which sessions are to be kept in, is {backend!r}: not a "
+            "django-redis cache.",
+            hint=hint,
+            id=_ID + "E007",
+        )
+    except Exception as error:
+        yield Error(
+            f"CACHES[{alias!r}], which sessions are to be kept in, is {backend!r} and cannot be "
+            f"set up ({type(error).__name__}).",
+            hint=hint,
+            id=_ID + "E007",
+        )
+    else:
+        if "Shard" in type(client).__name__:
+            yield Error(
+                f"CACHES[{alias!r}] spreads keys over servers with {type(client).__name__}; a "
+                "session's keys must stay together.",
+                hint="Remove CLIENT_CLASS from its OPTIONS and give one LOCATION.",
+                id=_ID + "E007",
+            )
+
+
+def _check_ignored_exceptions(alias: str) -> Iterator[CheckMessage]:
+    options = _options(alias)
+    globally = getattr(settings, "DJANGO_REDIS_IGNORE_EXCEPTIONS", False)
+    if options.get("IGNORE_EXCEPTIONS", globally):
+        yield Error(
+            f"CACHES[{alias!r}] ignores exceptions: an outage would look like empty sessions to "
+            "whatever reads them through the cache.",
+            hint=f'Write "IGNORE_EXCEPTIONS": False in the OPTIONS of CACHES[{alias!r}].',
+            id=_ID + "E009",
+        )
+
+
+def _check_tls(alias: str, url: SplitResult) -> Iterator[CheckMessage]:
+    if url.scheme in ("rediss", "unix"):
+        return
+    yield Warning(
+        f"CACHES[{alias!r}] is reached without TLS: whoever is on the network can read the "
+        "password and change what the store answers.",
+        hint='Turn on encryption in transit and write its LOCATION as "rediss://...".',
+        id=_ID + "W001",
+    )
+
+
+def _check_auth(alias: str, url: SplitResult, options: Mapping[str, Any]) -> Iterator[CheckMessage]:
+    pool_options = options.get("CONNECTION_POOL_KWARGS", {})
+    if (
+        url.password
+        or "password" in parse_qs(url.query)
+        or options.get("PASSWORD")
+        or pool_options.get("password")
+        or pool_options.get("credential_provider")
+    ):
+        return
+    yield Warning(
+        f"CACHES[{alias!r}] is reached without a password: anyone in the network can read, end and "
+        "flood sessions.",
+        hint='Make an ElastiCache user and write its name and password as "USERNAME" and '
+        f'"PASSWORD" in the OPTIONS of CACHES[{alias!r}].',
+        id=_ID + "W002",
+    )
+
+
+def _options(alias: str) -> Mapping[str, Any]:
+    options: Any = settings.CACHES[alias].get("OPTIONS", {})
+    return options if isinstance(options, Mapping) else {}
+
+
+def _is_engine_ours() -> bool:
+    return settings.SESSION_ENGINE in ENGINES
+
+
+Check = Callable[..., Iterable[CheckMessage]]
+CHECKS: tuple[Check, ...] = (
+    check_settings,
+    check_cache_alias,
+    check_serializer,
+    check_refresh,
+)
+DEPLOY_CHECKS: tuple[Check, ...] = (check_transport, check_cookie, check_encryption)
+_SERIALIZER_HINT = (
+    'Write SESSION_SERIALIZER = "django.contrib.sessions.serializers.JSONSerializer".'
+)

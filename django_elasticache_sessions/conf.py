@@ -1,0 +1,264 @@
+"""`ELASTICACHE_SESSIONS`: one typed, validated view of the settings, rebuilt when they change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from datetime import timedelta
+from difflib import get_close_matches
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+from django.utils.encoding import force_bytes
+
+from .codec import CodecPolicy
+from .keyring import KeyRing, decode_key, derive
+from .keys import Naming
+
+SETTING = "ELASTICACHE_SESSIONS"
+MAX_INDEX_BUCKETS = 4096
+#: Stands in `ENCRYPTION_KEYS` for the keys derived from `SECRET_KEY` and its fallbacks.
+SECRET_KEY_ENTRY = b"SECRET_KEY"
+# Sessions saved under a higher MAX_SESSION_BYTES than today's are still read, up to this.
+_LOAD_LIMIT_BYTES = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something wrong in the settings: what was found, and the line that mends it."""
+
+    code: str
+    message: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """The keys of `ELASTICACHE_SESSIONS` in lower case, with their defaults.
+
+    Ages in seconds, sizes in bytes; `None` switches a feature off.
+    """
+
+    key_prefix: str = "session"
+    encrypt: bool = True
+    encryption_keys: tuple[bytes, ...] | None = field(default=None, repr=False)
+    compress_above_bytes: int | None = 1024
+    max_session_bytes: int = 1024 * 1024
+    absolute_age: int | None = None
+    anonymous_age: int | None = None
+    refresh_after: int | None = None
+    on_unavailable: str = "raise"
+    index_buckets: int = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """Everything the store needs to know, derived from the settings once."""
+
+    options: Options
+    alias: str
+    naming: Naming
+    policy: CodecPolicy
+
+    @property
+    def load_limit_bytes(self) -> int:
+        """The most bytes a stored session may have to be read."""
+        return self.policy.inflate_limit_bytes
+
+    @property
+    def is_anonymous_when_unavailable(self) -> bool:
+        """Whether requests go on without a session while the store is unavailable."""
+        return self.options.on_unavailable == "anonymous"
+
+
+def get_configuration() -> Configuration:
+    """Return the configuration in force. Raises `ImproperlyConfigured` for the first problem."""
+    global _current
+    if _current is None:
+        _current = _build()
+    return _current
+
+
+def read_options(raw: object) -> tuple[Options, list[Problem]]:
+    """Validate the setting; where a key is wrong its default stands in."""
+    if not isinstance(raw, Mapping):
+        return Options(), [
+            Problem(
+                "E001",
+                f"{SETTING} must be a dict, found {type(raw).__name__}.",
+                f"Write {SETTING} = {{}} or remove it.",
+            )
+        ]
+    values: dict[str, Any] = {}
+    problems: list[Problem] = []
+    for name, value in raw.items():
+        reader = _READERS.get(name)
+        if reader is None:
+            problems.append(_unknown(name))
+            continue
+        try:
+            values[name.lower()] = reader(value)
+        except ValueError as error:
+            problems.append(_ill_typed(name, str(error)))
+    return Options(**values), problems
+
+
+def _build() -> Configuration:
+    options, problems = read_options(getattr(settings, SETTING, {}))
+    if problems:
+        raise ImproperlyConfigured(f"{problems[0].message} {problems[0].hint}")
+    # A fallback that repeats the key would be asked for twice.
+    secrets = dict.fromkeys(
+        force_bytes(key) for key in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
+    )
+    return Configuration(
+        options=options,
+        alias=settings.SESSION_CACHE_ALIAS,
+        naming=Naming(
+            options.key_prefix,
+            options.index_buckets,
+            tuple(derive(secret, "index") for secret in secrets),
+        ),
+        policy=CodecPolicy(
+            ring=KeyRing.from_secrets(_secrets(options.encryption_keys, tuple(secrets))),
+            encrypt=options.encrypt,
+            compress_above_bytes=options.compress_above_bytes,
+            inflate_limit_bytes=max(_LOAD_LIMIT_BYTES, 4 * options.max_session_bytes),
+        ),
+    )
+
+
+def _secrets(keys: tuple[bytes, ...] | None, secret_keys: tuple[bytes, ...]) -> list[bytes]:
+    if keys is None:
+        return list(secret_keys)
+    groups = (secret_keys if key == SECRET_KEY_ENTRY else (key,) for key in keys)
+    return [secret for group in groups for secret in group]
+
+
+def _unknown(name: object) -> Problem:
+    known = [key.name.upper() for key in fields(Options)]
+    nearest = get_close_matches(str(name).upper(), known, n=1, cutoff=0.5)
+    hint = f"Did you mean {nearest[0]!r}?" if nearest else f"Known keys: {', '.join(known)}."
+    return Problem("E002", f"{SETTING} has an unknown key {name!r}.", hint)
+
+
+def _ill_typed(name: str, problem: str) -> Problem:
+    code, hint = _HINTS.get(name, ("E003", ""))
+    default = next(key.default for key in fields(Options) if key.name == name.lower())
+    return Problem(
+        code,
+        f"{SETTING}[{name!r}]: {problem}.",
+        hint
+        or f"Write {SETTING} = {{..., {name!r}: {default!r}}} or leave it out for the default.",
+    )
+
+
+def _prefix(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"expected text that is not empty, found {_shown(value)}")
+    if not (value.isascii() and value.isprintable()) or set(value) & set("{} *?[]\\"):
+        raise ValueError(
+            "expected printable ASCII without braces, spaces and * ? [ ] \\ "
+            f"(braces choose the cluster slot), found {value!r}"
+        )
+    return value
+
+
+def _boolean(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"expected True or False, found {_shown_number(value)}")
+    return value
+
+
+def _count(value: object, *, at_most: int | None = None) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"expected a whole number from 1, found {_shown_number(value)}")
+    if at_most is not None and value > at_most:
+        raise ValueError(f"expected at most {at_most}, found {value}")
+    return value
+
+
+def _buckets(value: object) -> int:
+    return _count(value, at_most=MAX_INDEX_BUCKETS)
+
+
+def _optional_count(value: object) -> int | None:
+    return None if value is None else _count(value)
+
+
+def _optional_age(value: object) -> int | None:
+    if isinstance(value, timedelta):
+        value = int(value.total_seconds())
+    return None if value is None else _count(value)
+
+
+def _on_unavailable(value: object) -> str:
+    if value not in ("raise", "anonymous"):
+        raise ValueError(f'expected "raise" or "anonymous", found {_shown(value)}')
+    return str(value)
+
+
+def _keys(value: object) -> tuple[bytes, ...] | None:
+    if value is None:
+        return None
+    if not isinstance(value, (list, tuple)) or not value:
+        raise ValueError(f"expected a list of keys, newest first, found {_shown_type(value)}")
+    keys: list[bytes] = []
+    for place, text in enumerate(value):
+        try:
+            keys.append(SECRET_KEY_ENTRY if text == "SECRET_KEY" else decode_key(text))
+        except ValueError as error:
+            raise ValueError(f"key {place}: {error}") from None
+    if len(set(keys)) != len(keys):
+        raise ValueError("the same key stands there twice")
+    return tuple(keys)
+
+
+def _shown(value: object) -> str:
+    return repr(value) if isinstance(value, (str, int, float, type(None))) else _shown_type(value)
+
+
+def _shown_number(value: object) -> str:
+    # Long text where a number or a truth value belongs may be a secret that slipped into this line.
+    if isinstance(value, str) and len(value) > 8:
+        return "text"
+    return _shown(value)
+
+
+def _shown_type(value: object) -> str:
+    return "an empty list" if value in ([], ()) else type(value).__name__
+
+
+_READERS: dict[str, Callable[[object], Any]] = {
+    "KEY_PREFIX": _prefix,
+    "ENCRYPT": _boolean,
+    "ENCRYPTION_KEYS": _keys,
+    "COMPRESS_ABOVE_BYTES": _optional_count,
+    "MAX_SESSION_BYTES": _count,
+    "ABSOLUTE_AGE": _optional_age,
+    "ANONYMOUS_AGE": _optional_age,
+    "REFRESH_AFTER": _optional_age,
+    "ON_UNAVAILABLE": _on_unavailable,
+    "INDEX_BUCKETS": _buckets,
+}
+_HINTS = {
+    "ENCRYPTION_KEYS": (
+        "E004",
+        'Make a key with: python -c "import base64, secrets; '
+        'print(base64.b64encode(secrets.token_bytes(32)).decode())"',
+    ),
+    "KEY_PREFIX": ("E005", f'Write {SETTING} = {{..., "KEY_PREFIX": "session"}}.'),
+}
+
+_current: Configuration | None = None
+
+
+def _forget(*, setting: str, **kwargs: Any) -> None:
+    global _current
+    if setting in (SETTING, "SECRET_KEY", "SECRET_KEY_FALLBACKS", "SESSION_CACHE_ALIAS"):
+        _current = None
+
+
+setting_changed.connect(_forget, dispatch_uid="django_elasticache_sessions.conf")

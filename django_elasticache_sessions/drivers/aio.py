@@ -1,0 +1,304 @@
+"""The driver for asyncio: as the one for threads, but all tasks of a loop share one connection.
+
+The server answers in the order of the requests, so a queue tells whose reply is next; nobody waits
+for a connection to be free, and a burst of requests opens one, not one each. A connection belongs
+to the event loop that made it and is closed when the loop shuts down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
+
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from ..conf import get_configuration
+from ..exceptions import ReplyTooLarge, SessionStoreUnavailable
+from ..operations import Command, Operation
+from . import sync
+from .pools import make_async_pool
+from .protocols import AsyncServerConnection, AsyncServerPool
+from .replies import WIRE_ERRORS, ErrorReply, Health, classify, deserves_second_attempt, settle
+from .wire import INCOMPLETE, limit_of, make_reader, pack
+
+T = TypeVar("T")
+
+#: How often connecting is tried again when its timeout came so many times too late.
+_LATE_ATTEMPTS = 2
+_LATE = 1.2
+
+
+class _Exchange:
+    """Requests on their way, and what came back so far."""
+
+    __slots__ = ("answer", "deadline", "limit", "replies", "wanted")
+
+    def __init__(self, answer: asyncio.Future[list[Any]], wanted: int, limit: int) -> None:
+        self.answer = answer
+        self.wanted = wanted
+        self.limit = limit
+        self.replies: list[Any] = []
+        self.deadline = 0.0
+
+
+class Line(asyncio.Protocol):
+    """A connection that any number of one loop's tasks use at the same time.
+
+    Takes over the transport of a connection that redis-py has opened.
+    """
+
+    def __init__(self, connection: AsyncServerConnection) -> None:
+        """Take a connected connection that nobody else uses."""
+        writer = connection._writer
+        if writer is None:
+            raise ConnectionResetError("the connection closed at once")
+        self._connection = connection
+        self._seconds = connection.socket_timeout
+        self._loop = asyncio.get_running_loop()
+        self._reader = make_reader()
+        self._queue: deque[_Exchange] = deque()
+        self._bytes = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_late = False
+        self._is_retired = False
+        self._closed = self._loop.create_future()
+        self._transport = writer.transport
+        self._streams = self._transport.get_protocol()
+        self._transport.set_protocol(self)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it may be used for a new exchange."""
+        return not (self._is_retired or self._transport.is_closing())
+
+    def exchange(self, commands: Sequence[Command], limit: int) -> asyncio.Future[list[Any]]:
+        """Send commands; the future has their replies, of `limit` bytes each on average at most.
+
+        It may be cancelled: the replies are then read and dropped when they come.
+        """
+        waiting = _Exchange(
+            self._loop.create_future(), len(commands), limit_of(len(commands), limit)
+        )
+        if self._transport.is_closing():
+            raise ConnectionResetError("the connection has closed")
+        self._queue.append(waiting)
+        self._transport.write(pack(commands))
+        if self._seconds is not None:
+            waiting.deadline = self._loop.time() + self._seconds
+            if self._timer is None:
+                self._timer = self._loop.call_later(self._seconds, self._watch)
+        return waiting.answer
+
+    def retire(self) -> None:
+        """Take no more exchanges; close once those on their way are done."""
+        self._is_retired = True
+        if not self._queue:
+            self._transport.abort()
+
+    async def close(self) -> None:
+        """Close at once, and wait for it."""
+        self._transport.abort()
+        await self._closed
+
+    def data_received(self, data: bytes) -> None:
+        """Hand replies to those who wait for them."""
+        self._bytes += len(data)
+        self._reader.feed(data)
+        try:
+            while (reply := self._reader.gets()) is not INCOMPLETE:
+                self._deliver(reply)
+            if self._queue and self._bytes > self._queue[0].limit:
+                raise ReplyTooLarge
+        except (*WIRE_ERRORS, ReplyTooLarge) as error:
+            self._abort(error, ConnectionResetError("a reply before this one was refused"))
+        if self._is_retired and not self._queue:
+            self._transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell all who wait, and the streams that redis-py opened the connection with."""
+        error = exc or ConnectionResetError("the server closed the connection")
+        self._fail(error, error)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._streams.connection_lost(exc)
+        self._connection._reader = self._connection._writer = None
+        self._closed.set_result(None)
+
+    def _deliver(self, reply: Any) -> None:
+        if not self._queue:
+            raise ConnectionAbortedError("the server sent a reply that nobody waits for")
+        waiting = self._queue[0]
+        waiting.replies.append(reply)
+        if len(waiting.replies) < waiting.wanted:
+            return
+        self._queue.popleft()
+        # Bytes that came together with others' replies are counted to nobody: at most one read.
+        is_too_large = self._bytes > waiting.limit and not self._reader.has_data()
+        self._bytes = 0
+        if waiting.answer.done():
+            return
+        if is_too_large:
+            waiting.answer.set_exception(ReplyTooLarge())
+        else:
+            waiting.answer.set_result(waiting.replies)
+
+    def _watch(self) -> None:
+        self._timer = None
+        if not self._queue:
+            return
+        left = self._queue[0].deadline - self._loop.time()
+        if left <= 0 and self._is_late:
+            self._abort(TimeoutError(), TimeoutError())
+            return
+        # A loop that others kept busy is late itself: replies that wait to be read are read first.
+        self._is_late = left <= 0
+        self._timer = self._loop.call_later(max(left, 0), self._watch)
+
+    def _abort(self, error: Exception, error_of_others: Exception) -> None:
+        self._fail(error, error_of_others)
+        self._transport.abort()
+
+    def _fail(self, error: Exception, error_of_others: Exception) -> None:
+        while self._queue:
+            answer = self._queue.popleft().answer
+            if not answer.done():
+                answer.set_exception(error)
+            error = error_of_others
+
+
+class Driver:
+    """Runs operations against one server, from any number of one event loop's tasks."""
+
+    def __init__(self, pool: AsyncServerPool, health: Health) -> None:
+        """Take a pool that knows how to connect."""
+        self.pool = pool
+        self.health = health
+        self._line: Line | None = None
+        self._opening: asyncio.Task[Line] | None = None
+        self._farewell: AsyncGenerator[None, None] | None = None
+
+    async def run(self, operation: Operation[T]) -> T:
+        """Run an operation to its end. Raises what it raises, and `SessionStoreUnavailable`."""
+        if self._farewell is None:
+            self._farewell = self._at_loop_shutdown()
+            await anext(self._farewell)
+        try:
+            commands = next(operation)
+            while True:
+                try:
+                    replies = await self._exchange(commands)
+                except (SessionStoreUnavailable, ReplyTooLarge) as problem:
+                    commands = operation.throw(problem)
+                else:
+                    commands = operation.send(replies)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+
+    async def _exchange(self, commands: Sequence[Command]) -> list[Any]:
+        try:
+            replies = await self._send(commands, get_configuration().load_limit_bytes)
+        except SessionStoreUnavailable as problem:
+            self.health.failed(problem)
+            raise
+        except WIRE_ERRORS as error:
+            failure = classify(error)
+        else:
+            if not self.health.is_up:
+                self.health.answered()
+            return replies
+        self.health.failed(failure)
+        raise failure
+
+    async def _send(self, commands: Sequence[Command], limit: int) -> list[Any]:
+        line = self._line
+        reused = line is not None and line.is_open
+        if line is None or not reused:
+            line = await self._open()
+        try:
+            replies = await line.exchange(commands, limit)
+        except WIRE_ERRORS as error:
+            if not (reused and deserves_second_attempt(error)):
+                raise
+            line = await self._open()
+            replies = await line.exchange(commands, limit)
+        for reply in replies:
+            if type(reply) is ErrorReply:
+                return await self._settle(line, commands, replies, limit)
+        return replies
+
+    async def _settle(
+        self, line: Line, commands: Sequence[Command], replies: list[Any], limit: int
+    ) -> list[Any]:
+        mending = settle(commands, replies)
+        try:
+            again = next(mending)
+            while True:
+                if again.fresh:
+                    line.retire()
+                    line = await self._open()
+                again = mending.send(await line.exchange(again.commands, limit))
+        except StopIteration as stop:
+            settled: list[Any] = stop.value
+            return settled
+
+    async def _open(self) -> Line:
+        """Return the open connection; where there is none, one task connects for all."""
+        if self._line is not None and self._line.is_open:
+            return self._line
+        if self._opening is None:
+            self._opening = asyncio.create_task(self._connect())
+            self._opening.add_done_callback(self._opened)
+        # A task that is cancelled must not take the connection from the others.
+        return await asyncio.shield(self._opening)
+
+    async def _connect(self) -> Line:
+        connection = self.pool.make_connection()
+        for _ in range(_LATE_ATTEMPTS):
+            began = time.monotonic()
+            try:
+                await connection.connect()
+                break
+            except RedisTimeoutError:
+                # Later than it could be: not the server, but others kept the loop busy, as they do
+                # while a process starts.
+                late_seconds = _LATE * (connection.socket_connect_timeout or math.inf)
+                if time.monotonic() - began < late_seconds:
+                    raise
+        else:
+            await connection.connect()
+        return Line(connection)
+
+    def _opened(self, opening: asyncio.Task[Line]) -> None:
+        self._opening = None
+        if not opening.cancelled() and opening.exception() is None:
+            self._line = opening.result()
+
+    async def _at_loop_shutdown(self) -> AsyncGenerator[None, None]:
+        # A loop closes the async generators it knows when it shuts down: asyncio offers no other
+        # hook.
+        try:
+            yield
+        finally:
+            if self._line is not None:
+                await self._line.close()
+
+
+_drivers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[sync.Driver, Driver]] = (
+    WeakKeyDictionary()
+)
+
+
+def get_driver(alias: str) -> Driver:
+    """Return the running loop's driver for a cache alias."""
+    twin = sync.get_driver(alias)
+    drivers = _drivers.setdefault(asyncio.get_running_loop(), {})
+    driver = drivers.get(twin)
+    if driver is None:
+        driver = drivers[twin] = Driver(make_async_pool(twin.pool), twin.health)
+    return driver

@@ -1,0 +1,181 @@
+"""Connection pools for sessions, made from the project's django-redis cache alias."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+from django.conf import settings
+from django.core.cache import caches
+from django.core.exceptions import ImproperlyConfigured
+from redis import asyncio as aioredis
+from redis.asyncio import sentinel as aiosentinel
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.connection import (
+    Connection,
+    ConnectionPool,
+    SSLConnection,
+    UnixDomainSocketConnection,
+    parse_url,
+)
+from redis.sentinel import (
+    SentinelConnectionPool,
+    SentinelManagedConnection,
+    SentinelManagedSSLConnection,
+)
+
+# Seconds. A session store that takes longer is as good as down; OPTIONS override it.
+DEFAULT_TIMEOUT_SECONDS = 0.25
+
+_ASYNC_CONNECTIONS = {
+    Connection: aioredis.Connection,
+    SSLConnection: aioredis.SSLConnection,
+    UnixDomainSocketConnection: aioredis.UnixDomainSocketConnection,
+    SentinelManagedConnection: aiosentinel.SentinelManagedConnection,
+    SentinelManagedSSLConnection: aiosentinel.SentinelManagedSSLConnection,
+}
+# What a synchronous pool adds to its connections' arguments, or has an asyncio form of its own.
+_SYNC_ONLY = {
+    "command_packer",
+    "connection_pool",
+    "event_dispatcher",
+    "himport_registry",
+    "maint_notifications_config",
+    "maint_notifications_pool_handler",
+    "oss_cluster_maint_notifications_handler",
+    "parser_class",
+    "retry",
+}
+
+
+def make_pool(alias: str) -> ConnectionPool:
+    """Make a pool of its own for sessions, as the alias's connection factory would make it.
+
+    A pool of its own, because the driver keeps the connections it has checked out: in the cache's
+    pool they would be missing. Raises `ImproperlyConfigured` for an alias not of django-redis.
+    """
+    try:
+        factory = caches[alias].client.connection_factory  # type: ignore[attr-defined]
+    except AttributeError:
+        raise ImproperlyConfigured(
+            f"CACHES[{alias!r}] (SESSION_CACHE_ALIAS) is not a django-redis cache. Set its "
+            'BACKEND to "django_redis.cache.RedisCache".'
+        ) from None
+    if parse_location(alias) is None:
+        raise ImproperlyConfigured(bad_location(alias))
+    params = {
+        "socket_timeout": DEFAULT_TIMEOUT_SECONDS,
+        "socket_connect_timeout": DEFAULT_TIMEOUT_SECONDS,
+        **factory.make_connection_params(primary_url(alias)),
+    }
+    pool: ConnectionPool = factory.get_connection_pool(params)
+    # The drivers read RESP2; RESP3 costs a longer handshake and brings the scripts nothing.
+    pool.connection_kwargs["protocol"] = 2
+    return pool
+
+
+def primary_url(alias: str) -> str:
+    """Return the URL that sessions are read from and written to: the first of `LOCATION`.
+
+    Empty when `LOCATION` is neither text nor a list of texts.
+    """
+    location: Any = settings.CACHES[alias].get("LOCATION", "")
+    urls = location.split(",") if isinstance(location, str) else location
+    if not isinstance(urls, (list, tuple)) or not urls or not isinstance(urls[0], str):
+        return ""
+    return urls[0]
+
+
+def parse_location(alias: str) -> SplitResult | None:
+    """Return the parts of `primary_url`, `None` when redis-py cannot make sense of it."""
+    url = primary_url(alias)
+    try:
+        parse_url(url)  # type: ignore[no-untyped-call]
+        return urlsplit(url)
+    except ValueError:
+        return None
+
+
+def bad_location(alias: str) -> str:
+    """Say what is wrong with a location, without showing it: a password may stand in it."""
+    return (
+        f"The LOCATION of CACHES[{alias!r}], which sessions are to be kept in, is not a URL of the "
+        "form redis://, rediss:// or unix://."
+    )
+
+
+def make_async_pool(pool: ConnectionPool) -> aioredis.ConnectionPool:
+    """Make an asyncio pool to the same server with the same options.
+
+    Raises `ImproperlyConfigured` for an option that asyncio connections do not have: leaving it
+    out could leave out security.
+    """
+    connection_class = _async_connection_class(pool)
+    kwargs = _async_kwargs(pool.connection_kwargs, connection_class)
+    if isinstance(pool, SentinelConnectionPool):
+        return _async_sentinel_pool(pool, connection_class, kwargs)
+    return aioredis.ConnectionPool(
+        connection_class=connection_class, max_connections=pool.max_connections, **kwargs
+    )
+
+
+def _async_connection_class(pool: ConnectionPool) -> type[Any]:
+    for sync_class in pool.connection_class.__mro__:
+        if sync_class in _ASYNC_CONNECTIONS:
+            return _ASYNC_CONNECTIONS[sync_class]
+    raise ImproperlyConfigured(
+        f"Async sessions cannot connect through {pool.connection_class.__name__}. Remove "
+        "connection_class from CONNECTION_POOL_KWARGS of the session cache alias."
+    )
+
+
+def _async_kwargs(kwargs: dict[str, Any], connection_class: type[Any]) -> dict[str, Any]:
+    wanted = {
+        name: value
+        for name, value in kwargs.items()
+        if name not in _SYNC_ONLY and not name.startswith("orig_")
+    }
+    unknown = sorted(wanted.keys() - _parameters(connection_class))
+    if unknown:
+        raise ImproperlyConfigured(
+            f"Async sessions do not know the connection option {unknown[0]!r}. Remove it from "
+            "OPTIONS or LOCATION of the session cache alias."
+        )
+    retry = kwargs.get("retry")
+    if retry is not None:
+        wanted["retry"] = AsyncRetry(retry._backoff, retry._retries)
+    return wanted
+
+
+def _parameters(connection_class: type[Any]) -> set[str]:
+    return {
+        name
+        for base in connection_class.__mro__
+        if base is not object
+        for name in inspect.signature(base).parameters
+    }
+
+
+def _async_sentinel_pool(
+    pool: SentinelConnectionPool, connection_class: type[Any], kwargs: dict[str, Any]
+) -> aioredis.ConnectionPool:
+    manager = pool.sentinel_manager
+    addresses = [
+        (
+            client.connection_pool.connection_kwargs["host"],
+            client.connection_pool.connection_kwargs["port"],
+        )
+        for client in manager.sentinels
+    ]
+    sentinel_kwargs = {
+        name: value for name, value in manager.sentinel_kwargs.items() if name not in _SYNC_ONLY
+    }
+    return aiosentinel.SentinelConnectionPool(  # type: ignore[no-untyped-call]
+        pool.service_name,
+        aiosentinel.Sentinel(addresses, sentinel_kwargs=sentinel_kwargs),  # type: ignore[no-untyped-call]
+        is_master=pool.is_master,
+        connection_class=connection_class,
+        max_connections=pool.max_connections,
+        **kwargs,
+    )

@@ -1,0 +1,158 @@
+"""What a failure of the store means, the same for both drivers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hiredis import HiredisError
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    MaxConnectionsError,
+    RedisError,
+)
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from ..exceptions import ForeignType, SessionStoreUnavailable
+from ..operations import Command
+from ..scripts import BY_SHA
+
+logger = logging.getLogger("django_elasticache_sessions")
+
+#: What moving bytes over a connection may raise.
+WIRE_ERRORS = (RedisError, OSError, HiredisError)
+
+# Redis before 7 wraps a script's error into a sentence of its own: codes are looked for anywhere.
+_REASONS = {
+    "READONLY": "it is a read-only replica, as after a failover",
+    "LOADING": "it is still loading its data",
+    "OOM": "it is out of memory; raise maxmemory or lower the age of sessions",
+    "NOPERM": "its user lacks a permission; the ACL must allow the commands of the session scripts",
+    # What a script meets that may be run but not do what it does.
+    "ACL failure": "its user lacks a permission; the ACL must allow what the session scripts call",
+    "The user executing the script can't": "its user lacks a permission; the ACL must allow what "
+    "the session scripts call",
+    "NOAUTH": "it wants a password",
+    "WRONGPASS": "it refused the user name or password",
+    "CLUSTERDOWN": "its cluster is down",
+    "MASTERDOWN": "its primary is down",
+    "TRYAGAIN": "its slots are being moved",
+    "MISCONF": "it cannot save to disk and refuses writes",
+    "BUSY": "it is running a long script",
+    "NOREPLICAS": "it has too few replicas to accept writes",
+    "UNKILLABLE": "it is running a long script",
+}
+_NO_SECOND_ATTEMPT = (
+    TimeoutError,
+    AuthenticationError,
+    BusyLoadingError,
+    MaxConnectionsError,
+    RedisTimeoutError,
+)
+
+
+class ErrorReply(Exception):
+    """An error the server answered with, as a reply; its text is the server's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """What to send once more; `fresh` asks for a new connection first."""
+
+    commands: tuple[Command, ...]
+    fresh: bool
+
+
+def settle(
+    commands: Sequence[Command], replies: list[Any]
+) -> Generator[Again, list[Any], list[Any]]:
+    """Mend what can be mended of replies that hold errors; every script may be run twice.
+
+    Raises `SessionStoreUnavailable` for the first error left; `ForeignType` is a reply like others.
+    """
+    if any(_is_code(reply, "READONLY") for reply in replies):
+        # A demoted primary: its name leads to the new one, but only for a new connection.
+        replies = yield Again(tuple(commands), fresh=True)
+    unknown = [place for place, reply in enumerate(replies) if _is_code(reply, "NOSCRIPT")]
+    if unknown:
+        sources = tuple(_with_source(commands[place]) for place in unknown)
+        for place, reply in zip(unknown, (yield Again(sources, fresh=False)), strict=True):
+            replies[place] = reply
+    return [_settled(reply) for reply in replies]
+
+
+def classify(error: BaseException) -> SessionStoreUnavailable:
+    """Turn an error of the wire into ours; the text shows no key and no value."""
+    return SessionStoreUnavailable(f"The session store did not serve: {_reason(error)}.")
+
+
+def deserves_second_attempt(error: BaseException) -> bool:
+    """Tell whether a connection that had been idle turned out dead: worth one fresh attempt.
+
+    Not so after a timeout: the server is slow or gone, and another attempt doubles the wait.
+    """
+    return isinstance(error, (OSError, RedisConnectionError)) and not isinstance(
+        error, _NO_SECOND_ATTEMPT
+    )
+
+
+def _with_source(command: Command) -> Command:
+    """Return the command for a server that does not know the script: with its source."""
+    return (b"EVAL", BY_SHA[bytes(command[1])].source, *command[2:])  # type: ignore[arg-type]
+
+
+def _settled(reply: Any) -> Any:
+    if _is_code(reply, "WRONGTYPE"):
+        return ForeignType()
+    if isinstance(reply, Exception):
+        raise classify(reply)
+    return reply
+
+
+def _is_code(error: object, code: str) -> bool:
+    return isinstance(error, (ErrorReply, RedisError)) and code in _text(error)
+
+
+def _text(error: BaseException) -> str:
+    # redis-py takes the code off the text of the errors it has a class for.
+    return f"{getattr(error, 'status_code', None) or ''} {error}"
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, (TimeoutError, RedisTimeoutError)):
+        return "it did not answer in time"
+    if isinstance(error, MaxConnectionsError):
+        return "every connection is in use; raise max_connections in CONNECTION_POOL_KWARGS"
+    for code, reason in _REASONS.items():
+        if _is_code(error, code):
+            return reason
+    if isinstance(error, (RedisConnectionError, OSError)):
+        return f"no connection to it ({type(error).__name__})"
+    return f"it answered with an error ({type(error).__name__})"
+
+
+class Health:
+    """Whether the store answers; speaks up when that changes, not at every request."""
+
+    __slots__ = ("_alias", "is_up")
+
+    def __init__(self, alias: str) -> None:
+        """Take the alias in `CACHES`, to name it in the log."""
+        self._alias = alias
+        self.is_up = True
+
+    def failed(self, problem: SessionStoreUnavailable) -> None:
+        """Take note that the store did not serve."""
+        if self.is_up:
+            self.is_up = False
+            logger.error("Session cache %r is unavailable. %s", self._alias, problem)
+
+    def answered(self) -> None:
+        """Take note that the store served."""
+        if not self.is_up:
+            self.is_up = True
+            logger.warning("Session cache %r is available again.", self._alias)

@@ -1,0 +1,195 @@
+"""The driver for threads: runs an operation over connections that redis-py has made.
+
+It keeps the connections it has checked out of its pool, the last used on top, instead of returning
+them after each command: a pool's checkout costs as much as the command itself. What the checkout
+would find out, that an idle connection is dead, is found out by the command, which is then sent
+once more over a fresh connection; every operation may safely run twice.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections import deque
+from collections.abc import Sequence
+from threading import Lock
+from typing import Any, TypeVar, cast
+
+from django.core.signals import setting_changed
+from redis.connection import BlockingConnectionPool, ConnectionPool
+
+from ..conf import get_configuration
+from ..exceptions import ReplyTooLarge, SessionStoreUnavailable
+from ..operations import Command, Operation
+from .pools import make_pool
+from .protocols import ServerConnection, ServerPool
+from .replies import WIRE_ERRORS, ErrorReply, Health, classify, deserves_second_attempt, settle
+from .wire import CHUNK_BYTES, Inbox, pack
+
+T = TypeVar("T")
+
+
+class Line:
+    """A connection and what is on its way over it; used by one thread at a time."""
+
+    __slots__ = ("_buffer", "_connection", "_inbox", "_sock")
+
+    def __init__(self, connection: ServerConnection) -> None:
+        """Take a connection that nobody else uses."""
+        self._connection = connection
+        self._sock: socket.socket | None = None
+        self._inbox = Inbox()
+        self._buffer = bytearray(CHUNK_BYTES)
+
+    def exchange(self, commands: Sequence[Command], limit: int) -> list[Any]:
+        """Send commands and return their replies, of `limit` bytes each on average at most.
+
+        Connects first where that is needed.
+        """
+        try:
+            sock = self._sock
+            if sock is None or sock is not self._connection._sock:
+                sock = self._connect()
+            sock.sendall(pack(commands))
+            self._inbox.expect(commands, limit)
+            replies = None
+            while replies is None:
+                replies = self._inbox.feed(self._buffer, sock.recv_into(self._buffer))
+            return replies
+        except BaseException:
+            # Whatever came in between, no later request may find this request's replies.
+            self.hang_up()
+            raise
+
+    def hang_up(self) -> None:
+        """Close the connection; the next exchange opens it anew."""
+        self._sock = None
+        self._connection.disconnect()
+
+    def release(self, pool: ServerPool) -> None:
+        """Give the connection back to its pool."""
+        pool.release(self._connection)
+
+    def _connect(self) -> socket.socket:
+        self._connection.connect()
+        sock = self._sock = self._connection._sock
+        if sock is None:
+            raise ConnectionResetError("the connection closed at once")
+        self._inbox = Inbox()
+        return sock
+
+
+class Driver:
+    """Runs operations against one server, from any number of threads."""
+
+    def __init__(self, pool: ConnectionPool, health: Health) -> None:
+        """Take a pool that nobody else uses."""
+        self.pool = pool
+        self.health = health
+        self._connections = cast(ServerPool, pool)
+        # A blocking pool counts on connections coming back to it.
+        self._keeps = not isinstance(pool, BlockingConnectionPool)
+        self._idle: deque[Line] = deque()
+        self._pid = os.getpid()
+
+    def run(self, operation: Operation[T]) -> T:
+        """Run an operation to its end. Raises what it raises, and `SessionStoreUnavailable`."""
+        try:
+            commands = next(operation)
+            while True:
+                try:
+                    replies = self._exchange(commands)
+                except (SessionStoreUnavailable, ReplyTooLarge) as problem:
+                    commands = operation.throw(problem)
+                else:
+                    commands = operation.send(replies)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+
+    def close(self) -> None:
+        """Close every idle connection."""
+        self._idle.clear()
+        self.pool.disconnect()
+
+    def _exchange(self, commands: Sequence[Command]) -> list[Any]:
+        try:
+            line, reused = self._checkout()
+            try:
+                replies = self._send(line, commands, reused=reused)
+            finally:
+                if self._keeps:
+                    self._idle.append(line)
+                else:
+                    line.release(self._connections)
+        except SessionStoreUnavailable as problem:
+            self.health.failed(problem)
+            raise
+        except WIRE_ERRORS as error:
+            failure = classify(error)
+        else:
+            if not self.health.is_up:
+                self.health.answered()
+            return replies
+        self.health.failed(failure)
+        raise failure
+
+    def _send(self, line: Line, commands: Sequence[Command], *, reused: bool) -> list[Any]:
+        limit = get_configuration().load_limit_bytes
+        try:
+            replies = line.exchange(commands, limit)
+        except WIRE_ERRORS as error:
+            if not (reused and deserves_second_attempt(error)):
+                raise
+            replies = line.exchange(commands, limit)
+        for reply in replies:
+            if type(reply) is ErrorReply:
+                return _settle(line, commands, replies, limit)
+        return replies
+
+    def _checkout(self) -> tuple[Line, bool]:
+        if self._pid != os.getpid():
+            # After a fork the parent's sockets are the parent's.
+            self._idle = deque()
+            self._pid = os.getpid()
+        try:
+            return self._idle.pop(), True
+        except IndexError:
+            return Line(self._connections.get_connection()), not self._keeps
+
+
+def _settle(line: Line, commands: Sequence[Command], replies: list[Any], limit: int) -> list[Any]:
+    mending = settle(commands, replies)
+    try:
+        again = next(mending)
+        while True:
+            if again.fresh:
+                line.hang_up()
+            again = mending.send(line.exchange(again.commands, limit))
+    except StopIteration as stop:
+        settled: list[Any] = stop.value
+        return settled
+
+
+_drivers: dict[str, Driver] = {}
+_lock = Lock()
+
+
+def get_driver(alias: str) -> Driver:
+    """Return the process's driver for a cache alias."""
+    driver = _drivers.get(alias)
+    if driver is None:
+        with _lock:
+            driver = _drivers.get(alias)
+            if driver is None:
+                driver = _drivers[alias] = Driver(make_pool(alias), Health(alias))
+    return driver
+
+
+def _forget_drivers(*, setting: str, **kwargs: Any) -> None:
+    if setting == "CACHES":
+        while _drivers:
+            _drivers.popitem()[1].close()
+
+
+setting_changed.connect(_forget_drivers, dispatch_uid="django_elasticache_sessions.drivers.sync")

@@ -1,0 +1,52 @@
+"""Every exception this package raises on its own account."""
+
+from __future__ import annotations
+
+from django.contrib.sessions.backends.base import UpdateError
+from django.contrib.sessions.exceptions import SessionInterrupted
+
+
+class SessionStoreError(Exception):
+    """The session store could not do what was asked."""
+
+
+class SessionStoreUnavailable(SessionStoreError):
+    """The session store could not be reached or refused to serve.
+
+    Nothing is known of the session: it is neither missing nor empty, and its cookie must be kept.
+    `django_elasticache_sessions.middleware.SessionMiddleware` answers it with HTTP 503.
+    """
+
+
+class SessionTooLarge(SessionStoreError):
+    """The session to be saved is above `ELASTICACHE_SESSIONS["MAX_SESSION_BYTES"]`.
+
+    Nothing was written; the stored session is as it was before the save.
+    """
+
+
+class SessionNotSerializable(SessionStoreError, TypeError):
+    """A session value cannot be encoded by `SESSION_SERIALIZER`. Nothing was written."""
+
+
+class SessionEnded(UpdateError, SessionInterrupted):
+    """The session to be saved or rotated is gone: logged out, ended by staff, expired or evicted.
+
+    An `UpdateError`, as `SessionBase.save()` promises, and a `SessionInterrupted`, so that Django
+    answers HTTP 400 also where the save or `cycle_key()` is called in a view.
+    """
+
+
+class InvalidValue(Exception):
+    """A stored value is not one this session wrote under a key of the key ring."""
+
+
+class ReplyTooLarge(InvalidValue):
+    """The store answered with more bytes than any session that would be saved has."""
+
+    def __str__(self) -> str:
+        return "it is larger than any session that would be saved"
+
+
+class ForeignType(Exception):
+    """The store holds something other than a hash under a session's name."""

@@ -1,0 +1,159 @@
+"""How sessions and users are named in the store: by keyed hashes, never by what they are.
+
+`sid` is the first 128 bits of HMAC-SHA256 over the session key, so nothing at rest can be put into
+a cookie (CVE-2019-16782 is what happens otherwise).
+"""
+
+from __future__ import annotations
+
+import re
+from binascii import b2a_base64
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import product
+from typing import NamedTuple, TypeGuard
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hmac import HMAC
+from django.contrib.sessions.backends.base import VALID_KEY_CHARS
+from django.utils.crypto import get_random_string
+
+SID_BYTES = 16
+#: No session key has a control character, so no cookie leads to a user's tag.
+USER_PREFIX = "\0user:"
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
+_HASH_KEY_TAIL = re.compile(r":\{(\d{1,5})\}:([A-Za-z0-9_-]{22})\Z", re.ASCII)
+SESSION_KEY_LENGTH = 32
+SESSION_KEY_MIN_LENGTH = 8
+SESSION_KEY_MAX_LENGTH = 256
+# 36**4 candidates, each in the wanted bucket with a chance of 1 in INDEX_BUCKETS: with the highest
+# allowed number of buckets the chance of finding none among them is below 10**-177.
+SUFFIX_LENGTH = 4
+
+
+class SessionName(NamedTuple):
+    """Where one session lies: its `sid`, its hash and the live index of its bucket."""
+
+    sid: str
+    bucket: int
+    hash_key: str
+
+    @property
+    def index_key(self) -> str:
+        """The key of its bucket's live index."""
+        return self.hash_key.removesuffix(self.sid) + "live"
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """A session key made up for rotation; hidden from error reports until it is in use."""
+
+    name: SessionName
+    session_key: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """Names of sessions and users under one prefix.
+
+    `index_keys` are the 32-byte HMAC keys, newest first; `buckets` the number of index shards.
+    """
+
+    prefix: str
+    buckets: int
+    index_keys: tuple[bytes, ...]
+
+    def __repr__(self) -> str:
+        return f"<Naming {self.prefix!r}>"
+
+    def session(self, session_key: str, *, index_key: bytes | None = None) -> SessionName:
+        """Name a session, under the newest index key unless another is given."""
+        digest = _digest(index_key or self.index_keys[0], session_key)
+        sid = _text(digest)
+        bucket = int.from_bytes(digest[:4], "big") % self.buckets
+        return SessionName(sid, bucket, f"{self.prefix}:{{{bucket}}}:{sid}")
+
+    def session_everywhere(self, session_key: str) -> tuple[SessionName, ...]:
+        """Name a session under every index key, newest first."""
+        return tuple(self.session(session_key, index_key=key) for key in self.index_keys)
+
+    def from_hash_key(self, hash_key: bytes) -> SessionName | None:
+        """Return the name whose hash lies under a key, `None` when the key is no session's."""
+        text = hash_key.decode("ascii", "replace")
+        match = _HASH_KEY_TAIL.search(text)
+        if match is None or text[: match.start()] != self.prefix:
+            return None
+        bucket, sid = int(match[1]), match[2]
+        return SessionName(sid, bucket, text)
+
+    def user(self, user_id: str) -> str:
+        """Return the tag of a user: what stands for the user's id in the store."""
+        return _text(_digest(self.index_keys[0], USER_PREFIX + user_id))
+
+    def is_user(self, user_tag: str, user_id: str) -> bool:
+        """Tell whether a tag stands for a user, under whichever index key it was made."""
+        return any(
+            user_tag == _text(_digest(key, USER_PREFIX + user_id)) for key in self.index_keys
+        )
+
+    def user_index(self, user_tag: str) -> str:
+        """Return the key of the sorted set of a user's sessions."""
+        return f"{self.prefix}:user:{user_tag}"
+
+    def live_indexes(self) -> Iterator[str]:
+        """Yield the key of every bucket's live index."""
+        return (f"{self.prefix}:{{{bucket}}}:live" for bucket in range(self.buckets))
+
+    def neighbour(self, bucket: int) -> NewKey:
+        """Make up a new session key whose session falls into the given bucket.
+
+        Rotation then stays within one cluster slot, so that one script can end the old session and
+        begin the new one. Costs about `buckets` HMACs; the key keeps over 140 random bits.
+        """
+        while True:
+            stem = get_random_string(SESSION_KEY_LENGTH - SUFFIX_LENGTH, VALID_KEY_CHARS)
+            begun = _keyed(self.index_keys[0]).copy()
+            begun.update(stem.encode())
+            for suffix in _suffixes():
+                mac = begun.copy()
+                mac.update(suffix)
+                if int.from_bytes(mac.finalize()[:4], "big") % self.buckets == bucket:
+                    session_key = stem + suffix.decode()
+                    return NewKey(self.session(session_key), session_key)
+
+
+def new_session_key() -> str:
+    """Return a random session key as Django's own engines make it (about 165 bits)."""
+    return get_random_string(SESSION_KEY_LENGTH, VALID_KEY_CHARS)
+
+
+def is_session_key(value: object) -> TypeGuard[str]:
+    """Tell whether a cookie's value can be a session key at all, before any work is done on it."""
+    return (
+        isinstance(value, str)
+        and SESSION_KEY_MIN_LENGTH <= len(value) <= SESSION_KEY_MAX_LENGTH
+        and value.isascii()
+        and value.isprintable()
+    )
+
+
+def _digest(index_key: bytes, text: str) -> bytes:
+    mac = _keyed(index_key).copy()
+    mac.update(text.encode("utf-8", "surrogatepass"))
+    return mac.finalize()[:SID_BYTES]
+
+
+@lru_cache(maxsize=16)
+def _keyed(index_key: bytes) -> HMAC:
+    # A copy of a MAC that has its key already costs a third of a fresh one.
+    return HMAC(index_key, SHA256())
+
+
+def _text(digest: bytes) -> str:
+    """Encode 16 bytes as 22 characters of the URL-safe base64 alphabet (RFC 4648), unpadded."""
+    return b2a_base64(digest, newline=False)[:22].translate(_URL_SAFE).decode()
+
+
+def _suffixes() -> Iterator[bytes]:
+    return map(bytes, product(VALID_KEY_CHARS.encode(), repeat=SUFFIX_LENGTH))

@@ -1,0 +1,121 @@
+"""An optional session middleware: native async saves, and HTTP 503 while the store is unavailable.
+
+Put `"django_elasticache_sessions.middleware.SessionMiddleware"` in the place of
+`"django.contrib.sessions.middleware.SessionMiddleware"`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.contrib.sessions.backends.base import UpdateError
+from django.contrib.sessions.middleware import SessionMiddleware as DjangoSessionMiddleware
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.template import TemplateDoesNotExist, loader
+from django.utils.cache import patch_cache_control
+from django.utils.translation import gettext as _
+
+from .exceptions import SessionStoreUnavailable
+
+RETRY_AFTER_SECONDS = 2
+TEMPLATE_NAME = "503.html"
+
+
+class SessionMiddleware(DjangoSessionMiddleware):
+    """Django's session middleware, without a thread under ASGI.
+
+    A request that fails because the session store is unavailable is answered with HTTP 503,
+    `Retry-After` (RFC 9110, 10.2.3) and no `Set-Cookie`: nobody is logged out by an outage. The
+    page is the template `503.html` if the project has one.
+    """
+
+    async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
+        """Serve an async request."""
+        self.process_request(request)
+        response = await self.get_response(request)  # type: ignore[misc]
+        return await self.aprocess_response(request, response)
+
+    def process_response(  # type: ignore[override]
+        self, request: HttpRequest, response: HttpResponseBase
+    ) -> HttpResponseBase:
+        """Save the session and set, keep or delete its cookie."""
+        session = getattr(request, "session", None)
+        if response.status_code == 500 and getattr(session, "unavailable", None):
+            # Raised where process_exception() is not asked: in another middleware.
+            return self.unavailable_response(request)
+        try:
+            response = super().process_response(request, response)  # type: ignore[arg-type]
+        except SessionStoreUnavailable:
+            return self.unavailable_response(request)
+        if getattr(session, "is_detached", False):
+            # Served without its session: the visitor's cookie stays as it is.
+            response.cookies.pop(settings.SESSION_COOKIE_NAME, None)
+        return response
+
+    async def aprocess_response(
+        self, request: HttpRequest, response: HttpResponseBase
+    ) -> HttpResponseBase:
+        """See process_response()."""
+        session = getattr(request, "session", None)
+        if session is None or not _asks_for_save(session):
+            return self.process_response(request, response)
+        try:
+            request.session = await _save(session, response)  # type: ignore[assignment]
+        except SessionStoreUnavailable:
+            return self.unavailable_response(request)
+        try:
+            return self.process_response(request, response)
+        finally:
+            request.session = session
+
+    def process_exception(
+        self, request: HttpRequest, exception: Exception
+    ) -> HttpResponseBase | None:
+        """Answer a view's `SessionStoreUnavailable`."""
+        if isinstance(exception, SessionStoreUnavailable):
+            return self.unavailable_response(request)
+        return None
+
+    def unavailable_response(self, request: HttpRequest) -> HttpResponseBase:
+        """Build the answer to a request that cannot be served without its session."""
+        try:
+            content = loader.get_template(TEMPLATE_NAME).render({}, None)
+        except TemplateDoesNotExist:
+            content = _("The service is temporarily unavailable. Please try again shortly.")
+        response = HttpResponse(content, status=503)
+        response["Retry-After"] = str(RETRY_AFTER_SECONDS)
+        patch_cache_control(response, no_store=True)
+        return response
+
+
+class _Saved:
+    """A session whose save has been awaited, as Django's synchronous middleware may ask of it."""
+
+    def __init__(self, session: Any, failure: UpdateError | None) -> None:
+        self._session = session
+        self._failure = failure
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+    def save(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+
+async def _save(session: Any, response: HttpResponseBase) -> _Saved:
+    # Loads the session where nobody has, so that what follows needs no input or output.
+    await session.aget_expiry_age()
+    if response.status_code >= 500:
+        return _Saved(session, None)
+    try:
+        await session.asave()
+    except UpdateError as failure:
+        return _Saved(session, failure)
+    return _Saved(session, None)
+
+
+def _asks_for_save(session: Any) -> bool:
+    return (session.modified or settings.SESSION_SAVE_EVERY_REQUEST) and not session.is_empty()

@@ -1,0 +1,249 @@
+"""Each operation on stored sessions once, as a generator that does no input or output itself.
+
+An operation yields the commands of one round trip, a tuple of tuples of words, and receives the
+list of their replies. The drivers run it, synchronously or not. A reply is `bytes`, an `int`, a
+list of them, or `ForeignType` where something else than expected lies at a key.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias, TypeVar
+
+from . import scripts
+from .exceptions import ForeignType, InvalidValue
+from .fields import MAX_FIELDS, loaded_name, stored_name
+from .keys import Naming, SessionName
+
+Word: TypeAlias = bytes | str | int
+Command: TypeAlias = tuple[Word, ...]
+T = TypeVar("T")
+Operation: TypeAlias = Generator[tuple[Command, ...], Any, T]
+
+MISSING = 0
+NAME_TAKEN = -1
+OTHER_VERSION = -2
+METADATA_FIELD = b"~"
+SAME_USER = "="
+_METADATA = re.compile(rb"(\d{1,18}) (\d{1,18}) (\d{1,18}) (\d{1,18}) ([A-Za-z0-9_-]*)")
+_METADATA_FIELDS = 16
+_PRUNE_BATCH = 1000
+#: TTL's reply for a key that expired between the two commands of a read.
+_EXPIRED_SINCE = -2
+
+
+class StoredSession(NamedTuple):
+    """A session as it was read: where it lies, its metadata and its encoded fields.
+
+    `created` in microseconds and `saved`, `expires` in seconds since the epoch.
+    """
+
+    name: SessionName
+    created: int
+    saved: int
+    expires: int
+    version: int
+    user_tag: str
+    fields: Mapping[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class NewSession:
+    """What a new session is made of; `ttl` in seconds, `created` in microseconds."""
+
+    ttl: int
+    created: int
+    user_tag: str
+    fields: Mapping[str, bytes]
+
+    def words(self) -> tuple[Word, ...]:
+        """Return it as arguments of a script."""
+        return (self.ttl, self.created, self.user_tag, *_pairs(self.fields))
+
+
+class Save(NamedTuple):
+    """What a save sends; `user_tag` is `None` while the session's user stays the same.
+
+    `indexed_user_tag` names the user whose index is to be renewed, if any.
+    """
+
+    ttl: int
+    changed: Mapping[str, bytes]
+    removed: Sequence[str]
+    replace: bool
+    user_tag: str | None
+    indexed_user_tag: str
+
+    def words(self) -> tuple[Word, ...]:
+        """Return it as arguments of the save script."""
+        removed = [stored_name(name) for name in self.removed]
+        user = SAME_USER if self.user_tag is None else self.user_tag
+        return (self.ttl, user, int(self.replace), len(removed), *removed, *_pairs(self.changed))
+
+
+def load(
+    name: SessionName, older_names: Callable[[], Sequence[SessionName]]
+) -> Operation[StoredSession | None]:
+    """Read a session under its name, and only on a miss under its names of older index keys.
+
+    Raises `InvalidValue` when what lies there cannot be a session.
+    """
+    fields, ttl = yield read_commands(name)
+    if fields != []:
+        return parse_session(name, fields, ttl)
+    names = older_names()
+    if not names:
+        return None
+    replies = yield tuple(command for older in names for command in read_commands(older))
+    for older, fields, ttl in zip(names, replies[::2], replies[1::2], strict=True):
+        if fields != []:
+            return parse_session(older, fields, ttl)
+    return None
+
+
+def exists(names: Sequence[SessionName]) -> Operation[bool]:
+    """Tell whether a session is stored under any of its names."""
+    replies = yield tuple(("HEXISTS", name.hash_key, METADATA_FIELD) for name in names)
+    return any(_number(reply) for reply in replies)
+
+
+def create(naming: Naming, name: SessionName, new: NewSession) -> Operation[bool]:
+    """Make a session and enter it in the indexes; `False` when the name is taken."""
+    words = (name.sid, *new.words())
+    commands = [run(scripts.CREATE, (name.hash_key, name.index_key), words)]
+    if new.user_tag and new.ttl > 0:
+        commands.append(_index_user(naming, new.user_tag, name, new.ttl))
+    return _number((yield tuple(commands))[0]) == 1
+
+
+def save(naming: Naming, stored: StoredSession, change: Save) -> Operation[int]:
+    """Merge changes into a stored session; return its version, `MISSING` when it is gone.
+
+    Users' indexes, where they have to be written, go along in the same round trip.
+    """
+    name = stored.name
+    words = (name.sid, *change.words())
+    commands = [run(scripts.SAVE, (name.hash_key, name.index_key), words)]
+    if change.indexed_user_tag:
+        commands.append(_index_user(naming, change.indexed_user_tag, name, change.ttl))
+    if stored.user_tag and (change.user_tag is not None or change.ttl <= 0):
+        commands.append(_forget_user(naming, stored.user_tag, name))
+    return _number((yield tuple(commands))[0])
+
+
+def rotate(
+    naming: Naming, old: StoredSession, name: SessionName, new: NewSession, *, fenced: bool
+) -> Operation[int]:
+    """Replace a session by a new one in the same bucket, atomically.
+
+    Return 1, or `MISSING` (the old one is gone), `NAME_TAKEN`, or, when fenced, `OTHER_VERSION`:
+    somebody saved to the old session since it was loaded.
+    """
+    fence = old.version if fenced else ""
+    keys = (old.name.hash_key, old.name.index_key, name.hash_key)
+    words = (old.name.sid, name.sid, fence, *new.words())
+    commands = [run(scripts.ROTATE, keys, words)]
+    if new.user_tag and new.ttl > 0:
+        commands.append(_index_user(naming, new.user_tag, name, new.ttl))
+    if old.user_tag:
+        commands.append(_forget_user(naming, old.user_tag, old.name))
+    return _number((yield tuple(commands))[0])
+
+
+def delete(naming: Naming, names: Sequence[SessionName], *, user_tag: str) -> Operation[None]:
+    """End a session under all its names; takes it out of its user's index."""
+    commands = [run(scripts.DELETE, (name.hash_key, name.index_key), (name.sid,)) for name in names]
+    if user_tag:
+        commands.append(_forget_user(naming, user_tag, names[0]))
+    replies = yield tuple(commands)
+    if user_tag:
+        return
+    left = [
+        _forget_user(naming, tag.decode(), name)
+        for name, tag in zip(names, replies, strict=True)
+        if isinstance(tag, bytes) and tag
+    ]
+    if left:
+        yield tuple(left)
+
+
+def prune(naming: Naming) -> Operation[int]:
+    """Drop what has expired from every live index; return how many entries went."""
+    pruned = 0
+    for index_key in naming.live_indexes():
+        dropped = _PRUNE_BATCH
+        while dropped == _PRUNE_BATCH:
+            reply = yield (run(scripts.PRUNE, (index_key,), (_PRUNE_BATCH,)),)
+            dropped = _number(reply[0])
+            pruned += dropped
+    return pruned
+
+
+def run(script: scripts.Script, keys: Sequence[str], words: Iterable[Word]) -> Command:
+    """Return the command that runs a script; `keys` all lie in one slot."""
+    return (b"EVALSHA", script.sha, len(keys), *keys, *words)
+
+
+def read_commands(name: SessionName) -> tuple[Command, Command]:
+    """Return the commands that read a session; their replies go to `parse_session`."""
+    return ("HGETALL", name.hash_key), ("TTL", name.hash_key)
+
+
+def parse_session(name: SessionName, fields: Any, ttl: int) -> StoredSession | None:
+    """Make sense of the replies that read a session; `None` when there is none.
+
+    Raises `InvalidValue` when what lies there cannot be a session that this package has saved.
+    """
+    if isinstance(fields, ForeignType):
+        raise InvalidValue("what lies there is not a hash")
+    if not fields or ttl == _EXPIRED_SINCE:
+        return None
+    if ttl < 0:
+        raise InvalidValue("it has no expiry")
+    if len(fields) > 2 * (MAX_FIELDS + _METADATA_FIELDS):
+        raise InvalidValue("it has more fields than any session that would be saved")
+    raw = dict(zip(fields[::2], fields[1::2], strict=True))
+    metadata = _METADATA.fullmatch(raw.pop(METADATA_FIELD, b""))
+    if metadata is None:
+        raise InvalidValue("its metadata is damaged")
+    created, saved, expires, version, tag = metadata.groups()
+    return StoredSession(
+        name, int(created), int(saved), int(expires), int(version), tag.decode(), _readable(raw)
+    )
+
+
+def _readable(raw: Mapping[bytes, bytes]) -> dict[str, bytes]:
+    try:
+        if METADATA_FIELD not in b"".join(raw):
+            return {name.decode(): value for name, value in raw.items()}
+    except UnicodeDecodeError:
+        pass
+    try:
+        return {loaded_name(name): value for name, value in raw.items() if _is_users(name)}
+    except UnicodeDecodeError:
+        raise InvalidValue("a field's name is not text") from None
+
+
+def _is_users(name: bytes) -> bool:
+    # One "~" before another character is metadata, of a later release maybe.
+    return name[:1] != METADATA_FIELD or name[1:2] == METADATA_FIELD
+
+
+def _index_user(naming: Naming, tag: str, name: SessionName, ttl: int) -> Command:
+    # An entry outlives its session by an eighth of its life: see is_user_index_due().
+    return run(scripts.INDEX_USER, (naming.user_index(tag),), (name.sid, ttl + ttl // 8 + 1))
+
+
+def _forget_user(naming: Naming, tag: str, name: SessionName) -> Command:
+    return ("ZREM", naming.user_index(tag), name.sid)
+
+
+def _number(reply: Any) -> int:
+    # A foreign value under a session's name is no session.
+    return MISSING if isinstance(reply, ForeignType) else int(reply)
+
+
+def _pairs(fields: Mapping[str, bytes]) -> list[Word]:
+    return [word for name, value in fields.items() for word in (stored_name(name), value)]

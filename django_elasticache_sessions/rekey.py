@@ -1,0 +1,118 @@
+"""Re-encryption of stored sessions under the newest key of the key ring."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from . import operations, scripts
+from .codec import CodecPolicy, SessionCodec
+from .conf import Configuration, get_configuration
+from .drivers import sync
+from .exceptions import InvalidValue
+from .fields import stored_name
+from .keys import SessionName
+from .operations import Command, Operation, StoredSession, Word
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """Counts of sessions: looked at, with values under an older key, and of those left as they are.
+
+    `rekeyed` were re-encrypted, or would be in a dry run; `unreadable` hold a value that no key of
+    the ring decrypts.
+    """
+
+    seen: int = 0
+    rekeyed: int = 0
+    unreadable: int = 0
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(
+            seen=self.seen + other.seen,
+            rekeyed=self.rekeyed + other.rekeyed,
+            unreadable=self.unreadable + other.unreadable,
+        )
+
+
+def rekey_sessions(
+    *, batch_size: int, dry_run: bool = False, progress: Callable[[Tally], None] = lambda _: None
+) -> Tally:
+    """Re-encrypt every value that is not under the newest key, `batch_size` sessions at a time.
+
+    A value that a request changes meanwhile is left to that request. May be stopped and run again
+    at any time: what is done is recognised and skipped. `progress` is called after each batch.
+    Raises `SessionStoreUnavailable`.
+    """
+    configuration = get_configuration()
+    driver = sync.get_driver(configuration.alias)
+    tally = Tally()
+    cursor = b"0"
+    while True:
+        cursor, names = driver.run(_scan(configuration, cursor, batch_size))
+        for batch in _batches(names, batch_size):
+            tally += driver.run(_rekey(configuration, batch, dry_run=dry_run))
+            progress(tally)
+        if cursor == b"0":
+            return tally
+
+
+def _scan(
+    configuration: Configuration, cursor: bytes, count: int
+) -> Operation[tuple[bytes, list[SessionName]]]:
+    pattern = f"{configuration.naming.prefix}:{{*}}:*"
+    command = ("SCAN", cursor, "MATCH", pattern, "COUNT", count, "TYPE", "hash")
+    [(cursor, found)] = yield (command,)
+    names = (configuration.naming.from_hash_key(key) for key in found)
+    return cursor, [name for name in names if name]
+
+
+def _rekey(
+    configuration: Configuration, names: Sequence[SessionName], *, dry_run: bool
+) -> Operation[Tally]:
+    tally = Tally()
+    try:
+        replies = yield tuple(
+            command for name in names for command in operations.read_commands(name)
+        )
+    except InvalidValue:
+        if len(names) == 1:
+            return Tally(seen=1, unreadable=1)
+        for name in names:
+            tally += yield from _rekey(configuration, (name,), dry_run=dry_run)
+        return tally
+    commands: list[Command] = []
+    for name, fields, ttl in zip(names, replies[::2], replies[1::2], strict=True):
+        found, words = _examine(configuration.policy, name, fields, ttl)
+        tally += found
+        if words:
+            commands.append(operations.run(scripts.REKEY, (name.hash_key,), words))
+    if commands and not dry_run:
+        yield tuple(commands)
+    return tally
+
+
+def _examine(
+    policy: CodecPolicy, name: SessionName, fields: Any, ttl: int
+) -> tuple[Tally, tuple[Word, ...]]:
+    try:
+        stored = operations.parse_session(name, fields, ttl)
+        if stored is None:
+            return Tally(), ()
+        words = tuple(_replacements(policy, stored))
+    except InvalidValue:
+        return Tally(seen=1, unreadable=1), ()
+    return Tally(seen=1, rekeyed=1 if words else 0), words
+
+
+def _replacements(policy: CodecPolicy, stored: StoredSession) -> Iterator[Word]:
+    codec = SessionCodec(policy, stored.name.sid, stored.created)
+    for field, value in stored.fields.items():
+        if not codec.is_current(value):
+            yield from (stored_name(field), value, codec.encode(field, codec.decode(field, value)))
+
+
+def _batches(names: Sequence[SessionName], size: int) -> Iterator[Sequence[SessionName]]:
+    # SCAN's COUNT is a hint: a reply may hold many more.
+    return (names[start : start + size] for start in range(0, len(names), size))

@@ -1,0 +1,22 @@
+-- Put a session into a live index, or take it out. A foreign value under the index's name must not
+-- cost a session; other errors, such as a missing permission, are told.
+local function changed(reply, index)
+  if type(reply) ~= 'table' or not reply['err'] then
+    return true
+  end
+  if not string.find(reply['err'], 'WRONGTYPE') then
+    error(reply['err'])
+  end
+  redis.call('UNLINK', index)
+  return false
+end
+
+local function enter(index, expires, sid)
+  if not changed(redis.pcall('ZADD', index, expires, sid), index) then
+    redis.call('ZADD', index, expires, sid)
+  end
+end
+
+local function leave(index, sid)
+  changed(redis.pcall('ZREM', index, sid), index)
+end

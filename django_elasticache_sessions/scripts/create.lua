@@ -1,0 +1,25 @@
+-- Make a new session, only where none is.
+-- KEYS: session hash, live index.  ARGV: sid, ttl in seconds, created, user, then field, value, ...
+-- Reply: 1 created, 0 the name is taken.
+if redis.call('EXISTS', KEYS[1]) == 1 then
+  -- A repeat after a lost reply finds its own session: creation times are in microseconds.
+  return read(KEYS[1]) == ARGV[3] and 1 or 0
+end
+local ttl = tonumber(ARGV[2])
+if ttl <= 0 then
+  return 1
+end
+local now = tonumber(redis.call('TIME')[1])
+local expires = now + ttl
+redis.call('HSET', KEYS[1], '~', string.format('%s %.0f %.0f 1 %s', ARGV[3], now, expires, ARGV[4]))
+for i = 5, #ARGV, 1000 do
+  redis.call('HSET', KEYS[1], unpack(ARGV, i, math.min(i + 999, #ARGV)))
+end
+redis.call('EXPIRE', KEYS[1], ttl)
+enter(KEYS[2], expires, ARGV[1])
+-- Expired members leave the index a few at a time, so that no call is long.
+local dead = redis.call('ZRANGE', KEYS[2], '-inf', now, 'BYSCORE', 'LIMIT', 0, 20)
+if #dead > 0 then
+  redis.call('ZREM', KEYS[2], unpack(dead))
+end
+return 1

@@ -1,0 +1,73 @@
+"""Fixtures: a real Valkey for the run, emptied for each test, and settings that point at it."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterator
+
+import pytest
+import redis
+from hypothesis import settings as hypothesis_settings
+
+from django_elasticache_sessions.backends.cache import SessionStore
+from tests.servers.relay import Relay
+from tests.servers.valkey import Valkey
+
+# No deadlines: this machine may be busy. In CI the same examples each time: a failure there is one
+# of the change, and new examples are tried wherever else the tests run.
+hypothesis_settings.register_profile("default", deadline=None)
+hypothesis_settings.register_profile("ci", deadline=None, derandomize=True)
+hypothesis_settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+
+PATIENT = {"SOCKET_TIMEOUT": 10, "SOCKET_CONNECT_TIMEOUT": 10}
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Valkey]:
+    """One Valkey for the whole run; tests that stop or freeze a server start their own."""
+    with Valkey("9") as valkey:
+        yield valkey
+
+
+@pytest.fixture
+def valkey(server: Valkey, settings) -> Iterator[redis.Redis]:
+    """An empty store that sessions are kept in, as a redis-py client sees it."""
+    client = server.client()
+    client.flushall()
+    point_sessions_at(settings, server.url)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def relay(server: Valkey, valkey: redis.Redis, settings) -> Iterator[Relay]:
+    """The same store behind a relay that counts and breaks."""
+    with Relay(server.host, server.port) as relay:
+        point_sessions_at(settings, f"redis://{relay.host}:{relay.port}/0")
+        yield relay
+
+
+def point_sessions_at(settings, url: str, *, is_patient: bool = True, **options: object) -> None:
+    """Set the address, and more django-redis `OPTIONS`, of the session cache.
+
+    Waits longer for replies than by default, for this machine may be busy, unless told otherwise.
+    """
+    caches = copy.deepcopy(settings.CACHES)
+    caches["sessions"]["LOCATION"] = url
+    caches["sessions"]["OPTIONS"] = {**(PATIENT if is_patient else {}), **options}
+    settings.CACHES = caches
+
+
+@pytest.fixture
+def new_session(valkey: redis.Redis):
+    """Make and save a session with the given data."""
+
+    def make(**data: object) -> SessionStore:
+        session = SessionStore()
+        session.update(data)
+        session.save()
+        return session
+
+    return make

@@ -1,0 +1,1 @@
+"""The example project, driven as a visitor drives it."""

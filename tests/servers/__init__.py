@@ -1,0 +1,21 @@
+"""Real servers for the tests, and the faults that production has.
+
+``valkey``
+    `Valkey`: a Valkey, Redis or Sentinel process on a loopback port, to kill, freeze and restart.
+``releases``, ``configuration``, ``process``
+    Where the server programs are; what their configuration files say; a child that is not leaked.
+``relay``
+    `Relay`: a TCP relay in front of a server that delays, cuts, swallows, forges and refuses.
+``passage``
+    One client's connection through a relay: framing, order of replies, where the faults strike.
+``faults``
+    What a relay is told to do wrong, as values.
+``tape``
+    `Tape`: what crossed a relay, counted at the wire.
+``tls``
+    `ServerIdentity`: a certificate for a relay, and the variants that a client must reject.
+``ports``, ``waiting``
+    Ports that stay ours while a server is down; waiting on a condition instead of sleeping.
+
+Everything that runs is a context manager and is stopped by its own handle.
+"""

@@ -1,0 +1,71 @@
+"""The lines of a server's configuration file."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from .ports import LOOPBACK
+
+SERVICE_NAME = "sessions"
+
+# Milliseconds; for SENTINEL DEBUG, as no line of the file sets them.
+SENTINEL_PERIODS = ("PING-PERIOD", "100", "INFO-PERIOD", "200", "PUBLISH-PERIOD", "200")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """Another server that this one follows or monitors."""
+
+    port: int
+    password: str
+
+
+def basics(*, port: int, directory: Path, password: str) -> dict[str, str]:
+    """Return what any server needs, a Sentinel too."""
+    settings = {
+        "port": str(port),
+        "bind": LOOPBACK,
+        "dir": str(directory),
+        "logfile": str(directory / "server.log"),
+        "daemonize": "no",
+    }
+    return settings | ({"requirepass": password} if password else {})
+
+
+def store(*, replica_of: Peer | None, password: str) -> dict[str, str]:
+    """Return the settings of a data server, which persists nothing and ends and syncs at once."""
+    settings = {
+        "save": "",
+        "appendonly": "no",
+        "enable-debug-command": "local",
+        "shutdown-timeout": "0",
+        "repl-diskless-sync-delay": "0",
+        "repl-ping-replica-period": "1",
+    }
+    # A primary needs it too, once a failover has made it a replica. Valkey's newer name for it is
+    # unknown to Redis; this one is known to both.
+    primary_password = replica_of.password if replica_of else password
+    if primary_password:
+        settings["masterauth"] = primary_password
+    if replica_of:
+        settings["replicaof"] = f"{LOOPBACK} {replica_of.port}"
+    return settings
+
+
+def sentinel(*, monitors: Peer, quorum: int) -> dict[str, str]:
+    """Return the settings of a Sentinel that notices within half a second."""
+    settings = {
+        "sentinel monitor": f"{SERVICE_NAME} {LOOPBACK} {monitors.port} {quorum}",
+        f"sentinel down-after-milliseconds {SERVICE_NAME}": "500",
+        f"sentinel failover-timeout {SERVICE_NAME}": "1000",
+    }
+    if monitors.password:
+        settings[f"sentinel auth-pass {SERVICE_NAME}"] = monitors.password
+    return settings
+
+
+def rendered(settings: Mapping[str, str], *, acl: Iterable[str]) -> str:
+    """Return the file's text; ``acl`` are the ``user`` lines without that word."""
+    lines = [f"{name} {value or chr(34) * 2}" for name, value in settings.items()]
+    lines += [f"user {rule}" for rule in acl]
+    return "\n".join(lines) + "\n"

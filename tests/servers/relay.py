@@ -1,0 +1,226 @@
+"""A TCP relay in front of a server, which does to its clients what networks and failovers do.
+
+with Valkey() as server, Relay(server.host, server.port) as relay:
+    client = redis.Redis.from_url(relay.url)
+    relay.drop_reply_once(on="HSET")
+"""
+
+import asyncio
+import concurrent.futures
+import threading
+from collections.abc import Coroutine
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Any, Self, cast
+
+from .faults import CutReply, Faults, InjectReply
+from .passage import CHUNK_BYTES, Passage
+from .ports import LOOPBACK, free_port
+from .tape import Recorder, Tape
+from .tls import ServerIdentity
+
+CALL_SECONDS = 10.0
+TLS_FAREWELL_SECONDS = 1.0
+
+
+class Relay:
+    """Forwards RESP to ``host:port`` in a thread of its own, for sync and async tests alike.
+
+    Every fault is in force when its method returns; it strikes once or lasts, as its docstring
+    says, and ends with heal(). ``on`` names the command (its first word) that a fault waits for;
+    without it any will do but those that clients send by themselves on connecting. With ``tls`` it
+    speaks TLS to the client.
+
+    A client may send a pipeline in several writes, and the server answer the first before the
+    second has come. While somebody counts, a request goes on once the client has been quiet for
+    ``gather_seconds``: more than a client that writes in pieces needs from one to the next.
+    """
+
+    host = LOOPBACK
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        tls: ServerIdentity | None = None,
+        gather_seconds: float = 0.005,
+    ) -> None:
+        self.port = free_port()
+        self._target = (host, port)
+        self._tls = tls
+        self._gather_seconds = gather_seconds
+        self._faults = Faults()
+        self._recorder = Recorder()
+        self._passages: dict[asyncio.Task[None], Passage] = {}
+        self._listener: asyncio.Server | None = None
+        self._refusing = False
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping: asyncio.Event | None = None
+
+    def __enter__(self) -> Self:
+        """See start()."""
+        return self.start()
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """See stop()."""
+        self.stop()
+
+    @property
+    def url(self) -> str:
+        """The relay's URL, without a password."""
+        return f"{'rediss' if self._tls else 'redis'}://{self.host}:{self.port}"
+
+    @property
+    def connections(self) -> int:
+        """How many connections clients have made."""
+        return self._recorder.total.connections
+
+    @property
+    def requests(self) -> list[str]:
+        """The names of all commands that clients have sent, in capitals."""
+        return self._recorder.total.names
+
+    @property
+    def round_trips(self) -> int:
+        """How many times a client has waited; exact only while recording()."""
+        return self._recorder.total.round_trips
+
+    @property
+    def bytes_in(self) -> int:
+        """How many bytes clients have sent."""
+        return self._recorder.total.bytes_to_server
+
+    @property
+    def bytes_out(self) -> int:
+        """How many bytes clients were sent."""
+        return self._recorder.total.bytes_to_client
+
+    def recording(self) -> AbstractContextManager[Tape]:
+        """Return a context manager that yields a Tape of what crosses meanwhile."""
+        return self._recorder.tape()
+
+    def start(self) -> Self:
+        """Listen, and return the relay."""
+        started: concurrent.futures.Future[None] = concurrent.futures.Future()
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(self._serve(started)), name=f"relay-{self.port}", daemon=True
+        )
+        self._thread.start()
+        started.result(CALL_SECONDS)
+        return self
+
+    def stop(self) -> None:
+        """Reset every connection and stop listening; harmless when it has stopped."""
+        if self._thread is None or self._loop is None or self._stopping is None:
+            return
+        self._loop.call_soon_threadsafe(self._stopping.set)
+        self._thread.join(CALL_SECONDS)
+        self._thread = self._loop = self._stopping = None
+
+    def heal(self) -> None:
+        """Have no fault: listen again, and let go of the rest of stalled replies."""
+        self._call(self._heal())
+
+    def delay(self, seconds: float) -> None:
+        """Hold each request for so long before it goes on, even if its client has left by then."""
+        self._faults.delay_seconds = seconds
+
+    def cut_reply_after(self, size: int, *, on: str | None = None) -> None:
+        """Once: let the server do it, hand on ``size`` bytes of the reply, close the connection."""
+        self._faults.once.append(CutReply(after_bytes=size, then="close", on=on))
+
+    def stall_reply_after(self, size: int, *, on: str | None = None) -> None:
+        """Once: let the server do it, hand on ``size`` bytes of the reply, then nothing more."""
+        self._faults.once.append(CutReply(after_bytes=size, then="stall", on=on))
+
+    def drop_reply_once(self, *, on: str | None = None) -> None:
+        """Once: let the server do it and lose the reply; then close the connection."""
+        self.cut_reply_after(0, on=on)
+
+    def inject_reply_once(self, reply: bytes, *, on: str | None = None) -> None:
+        """Once: answer a command with these bytes of RESP and keep it from the server."""
+        self._faults.once.append(InjectReply(reply=reply, on=on))
+
+    def inject_always(self, reply: bytes, *, on: str | None = None) -> None:
+        """Answer every command with these bytes of RESP and keep it from the server."""
+        self._faults.always = InjectReply(reply=reply, on=on)
+
+    def black_hole(self) -> None:
+        """Accept connections and requests, forward nothing either way; what came is lost."""
+        self._faults.black_hole = True
+
+    def refuse(self) -> None:
+        """Reset every connection and refuse new ones."""
+        self._call(self._refuse())
+
+    def _call(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        if self._loop is None:
+            coroutine.close()
+            raise RuntimeError(f"The relay on port {self.port} is not running: call start().")
+        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(CALL_SECONDS)
+
+    async def _serve(self, started: concurrent.futures.Future[None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stopping = asyncio.Event()
+        try:
+            await self._listen()
+        except OSError as error:
+            started.set_exception(error)
+            return
+        started.set_result(None)
+        await self._stopping.wait()
+        await self._refuse()
+
+    async def _listen(self) -> None:
+        self._listener = await asyncio.start_server(
+            self._accept,
+            self.host,
+            self.port,
+            limit=CHUNK_BYTES,
+            ssl=self._tls.context if self._tls else None,
+            ssl_shutdown_timeout=TLS_FAREWELL_SECONDS if self._tls else None,
+        )
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        passage = Passage(
+            reader,
+            writer,
+            target=self._target,
+            faults=self._faults,
+            recorder=self._recorder,
+            gather_seconds=self._gather_seconds,
+        )
+        if self._refusing:
+            passage.reset()
+            return
+        self._recorder.count_connection()
+        task = cast("asyncio.Task[None]", asyncio.current_task())
+        self._passages[task] = passage
+        try:
+            await passage.run()
+        finally:
+            del self._passages[task]
+
+    async def _refuse(self) -> None:
+        self._refusing = True
+        if self._listener:
+            self._listener.close()
+            self._listener = None
+        tasks = list(self._passages)
+        for task in tasks:
+            self._passages[task].reset()
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _heal(self) -> None:
+        self._faults.clear()
+        self._refusing = False
+        if self._listener is None:
+            await self._listen()

@@ -1,0 +1,17 @@
+"""Waiting on a condition."""
+
+import time
+from collections.abc import Callable
+
+POLL_SECONDS = 0.005
+
+
+def wait_until(
+    condition: Callable[[], object], *, what: str, timeout_seconds: float = 30.0
+) -> None:
+    """Return as soon as ``condition()`` is true; raise TimeoutError naming ``what`` otherwise."""
+    deadline = time.monotonic() + timeout_seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what}: not within {timeout_seconds:g} seconds")
+        time.sleep(POLL_SECONDS)

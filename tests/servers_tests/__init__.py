@@ -1,0 +1,1 @@
+"""The test servers keep their word: tests of ``tests.servers``."""

@@ -1,0 +1,84 @@
+"""The documented user of the server is allowed what the engine needs, and nothing more."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from pathlib import Path
+
+import pytest
+import redis
+from django.contrib.auth import SESSION_KEY
+
+from django_elasticache_sessions import rekey
+from django_elasticache_sessions.backends.cache import SessionStore
+
+from .conftest import point_sessions_at
+from .servers.valkey import Valkey
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "server.rst"
+
+
+def documented_user() -> str:
+    """Return what the page on the server says after ACL SETUSER."""
+    text = re.search(r"ACL SETUSER (.*?)\n\n", PAGE.read_text(encoding="utf-8"), re.S)[1]
+    return " ".join(text.split()).replace(" -@all", "")
+
+
+@pytest.fixture(params=["9", "8", "redis"])
+def restricted(request, settings):
+    """A server of each release there is, and sessions kept in it by the documented user."""
+    if not Valkey.available(request.param):
+        pytest.skip(f"release {request.param} is not on this machine")
+    with Valkey(request.param, acl=[documented_user()]) as server:
+        point_sessions_at(settings, f"redis://app:password@{server.host}:{server.port}/0")
+        yield server
+
+
+def test_every_operation_works_under_it(restricted):
+    session = SessionStore()
+    session.update({SESSION_KEY: "7", "cart": [1], "gone": 1})
+    session.save()
+    session["cart"].append(2)
+    del session["gone"]
+    session.save()
+    session.set_expiry(100)
+    session.save()
+    session.cycle_key()
+    assert SessionStore(session.session_key)["cart"] == [1, 2]
+    assert SessionStore().exists(session.session_key)
+    session.clear()
+    session["new"] = 1
+    session.save()
+    assert rekey.rekey_sessions(batch_size=10).seen == 1
+    SessionStore.clear_expired()
+    session.flush()
+    assert restricted.client().dbsize() == 0
+
+
+def test_asynchronous_operations_work_under_it(restricted):
+    async def use() -> object:
+        session = SessionStore()
+        await session.aset("a", 1)
+        await session.asave()
+        await session.acycle_key()
+        return await SessionStore(session.session_key).aget("a")
+
+    assert asyncio.run(use()) == 1
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("FLUSHALL",),
+        ("KEYS", "*"),
+        ("CONFIG", "GET", "*"),
+        ("HGETALL", "other:key"),
+        ("SCRIPT", "FLUSH"),
+        ("ACL", "LIST"),
+    ],
+)
+def test_it_is_refused_everything_else(restricted, command):
+    client = restricted.client(username="app", password="password")
+    with pytest.raises(redis.exceptions.NoPermissionError):
+        client.execute_command(*command)

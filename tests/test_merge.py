@@ -1,0 +1,170 @@
+"""G1: requests that change different keys of one session all win."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+
+import pytest
+
+from django_elasticache_sessions.backends.cache import SessionStore
+
+INTERLEAVINGS = 40
+
+
+def test_two_requests_that_change_different_keys_both_win(new_session):
+    session = new_session(kept=1, theme="dark")
+    first, second = SessionStore(session.session_key), SessionStore(session.session_key)
+    first["cart"] = ["tea"]
+    second["theme"] = "light"
+    first.save()
+    second.save()
+    assert dict(SessionStore(session.session_key).items()) == {
+        "kept": 1,
+        "cart": ["tea"],
+        "theme": "light",
+    }
+
+
+def test_of_two_requests_that_change_the_same_key_the_last_to_save_wins(new_session):
+    session = new_session(theme="dark")
+    first, second = SessionStore(session.session_key), SessionStore(session.session_key)
+    first["theme"] = "red"
+    second["theme"] = "blue"
+    second.save()
+    first.save()
+    assert SessionStore(session.session_key)["theme"] == "red"
+
+
+def test_setting_a_key_to_what_it_was_still_is_the_last_write(new_session):
+    session = new_session(theme="dark")
+    first, second = SessionStore(session.session_key), SessionStore(session.session_key)
+    first["theme"]
+    first["theme"] = "dark"
+    second["theme"] = "light"
+    second.save()
+    first.save()
+    assert SessionStore(session.session_key)["theme"] == "dark"
+
+
+def test_a_key_that_was_only_read_does_not_undo_another_request(new_session):
+    session = new_session(theme="dark", cart=[])
+    reader, writer = SessionStore(session.session_key), SessionStore(session.session_key)
+    assert reader["theme"] == "dark"
+    reader["cart"].append("tea")
+    writer["theme"] = "light"
+    writer.save()
+    reader.save()
+    assert SessionStore(session.session_key)["theme"] == "light"
+
+
+def test_a_nested_change_is_saved_without_being_assigned(new_session):
+    session = new_session(cart={"lines": [{"product": 1, "count": 1}]})
+    request = SessionStore(session.session_key)
+    request["cart"]["lines"][0]["count"] = 2
+    request.save()
+    assert SessionStore(session.session_key)["cart"]["lines"][0]["count"] == 2
+
+
+def test_a_removed_key_stays_removed_beside_another_requests_change(new_session):
+    session = new_session(a=1, b=2)
+    first, second = SessionStore(session.session_key), SessionStore(session.session_key)
+    del first["a"]
+    second["b"] = 3
+    first.save()
+    second.save()
+    assert dict(SessionStore(session.session_key).items()) == {"b": 3}
+
+
+def test_clear_removes_also_what_another_request_added(new_session):
+    session = new_session(a=1)
+    first, second = SessionStore(session.session_key), SessionStore(session.session_key)
+    second["b"] = 2
+    second.save()
+    first.clear()
+    first["c"] = 3
+    first.save()
+    assert dict(SessionStore(session.session_key).items()) == {"c": 3}
+
+
+def test_saving_twice_in_one_request_sends_only_the_second_change(new_session):
+    session = new_session(a=1)
+    mine, other = SessionStore(session.session_key), SessionStore(session.session_key)
+    mine["a"] = 2
+    mine.save()
+    other["a"] = 3
+    other.save()
+    mine["b"] = 1
+    mine.save()
+    assert dict(SessionStore(session.session_key).items()) == {"a": 3, "b": 1}
+
+
+def test_rotation_keeps_what_another_request_saved_since_the_load(new_session):
+    session = new_session(a=1, gone=True)
+    login, other = SessionStore(session.session_key), SessionStore(session.session_key)
+    login["mine"] = "kept"
+    del login["gone"]
+    other["theirs"] = "kept too"
+    other.save()
+    login.cycle_key()
+    assert dict(SessionStore(login.session_key).items()) == {
+        "a": 1,
+        "mine": "kept",
+        "theirs": "kept too",
+    }
+
+
+def test_rotation_after_an_own_save_keeps_what_others_saved_in_between(new_session):
+    session = new_session(a=1)
+    login, other = SessionStore(session.session_key), SessionStore(session.session_key)
+    login["a"]
+    other["theirs"] = 1
+    other.save()
+    login["mine"] = 2
+    login.save()
+    login.cycle_key()
+    assert SessionStore(login.session_key)["theirs"] == 1
+
+
+@pytest.mark.parametrize("seed", range(INTERLEAVINGS))
+def test_threads_that_change_different_keys_lose_nothing(new_session, seed):
+    session_key = new_session(shared="kept").session_key
+    start = threading.Barrier(2)
+
+    def request(name: str) -> None:
+        choice = random.Random(f"{seed} {name}")
+        start.wait()
+        for step in range(5):
+            session = SessionStore(session_key)
+            if choice.random() < 0.5:
+                session["shared"]
+            session[f"{name}-{step}"] = step
+            session.save()
+
+    threads = [threading.Thread(target=request, args=(name,)) for name in ("a", "b")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    expected = {f"{name}-{step}": step for name in ("a", "b") for step in range(5)}
+    assert dict(SessionStore(session_key).items()) == {"shared": "kept", **expected}
+
+
+@pytest.mark.parametrize("seed", range(INTERLEAVINGS))
+async def test_tasks_that_change_different_keys_lose_nothing(new_session, seed):
+    session_key = await asyncio.to_thread(lambda: new_session(shared="kept").session_key)
+
+    async def request(name: str) -> None:
+        choice = random.Random(f"{seed} {name}")
+        for step in range(5):
+            session = SessionStore(session_key)
+            await session.aget("shared")
+            if choice.random() < 0.5:
+                await asyncio.sleep(0)
+            await session.aset(f"{name}-{step}", step)
+            await session.asave()
+
+    await asyncio.gather(request("a"), request("b"))
+    expected = {f"{name}-{step}": step for name in ("a", "b") for step in range(5)}
+    assert dict(await SessionStore(session_key).aitems()) == {"shared": "kept", **expected}

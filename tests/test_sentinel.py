@@ -1,0 +1,52 @@
+"""Sessions through django-redis's Sentinel factory, sync and async."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+
+import pytest
+
+from django_elasticache_sessions.backends.cache import SessionStore
+
+from .servers.valkey import SERVICE_NAME, Valkey
+
+
+@pytest.fixture
+def watched(settings):
+    """A primary that a Sentinel watches, and sessions kept where the Sentinel says."""
+    with Valkey("9") as primary, Valkey("9", sentinel=True, monitors=primary) as sentinel:
+        caches = copy.deepcopy(settings.CACHES)
+        caches["sessions"] = {
+            "BACKEND": "django_redis.cache.RedisCache",
+            "LOCATION": f"redis://{SERVICE_NAME}/0",
+            "OPTIONS": {
+                "CLIENT_CLASS": "django_redis.client.SentinelClient",
+                "CONNECTION_FACTORY": "django_redis.pool.SentinelConnectionFactory",
+                "SENTINELS": [(sentinel.host, sentinel.port)],
+                "SOCKET_TIMEOUT": 2,
+            },
+        }
+        settings.CACHES = caches
+        yield primary
+
+
+def test_a_session_is_kept_on_the_primary(watched):
+    session = SessionStore()
+    session["a"] = 1
+    session.save()
+    session.cycle_key()
+    assert SessionStore(session.session_key)["a"] == 1
+    assert watched.client().dbsize() == 2
+
+
+def test_it_is_kept_there_asynchronously_too(watched):
+    async def use() -> object:
+        session = SessionStore()
+        await session.aset("a", 1)
+        await session.asave()
+        await session.acycle_key()
+        return await SessionStore(session.session_key).aget("a")
+
+    assert asyncio.run(use()) == 1
+    assert watched.client().dbsize() == 2

@@ -1,0 +1,1 @@
+"""The pure layers: field map, codec, names, operations."""

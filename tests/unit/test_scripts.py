@@ -1,0 +1,709 @@
+"""The server-side scripts by themselves, on every server this machine has."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+import redis
+
+from django_elasticache_sessions import scripts
+from django_elasticache_sessions.scripts import (
+    CREATE,
+    DELETE,
+    INDEX_USER,
+    PRUNE,
+    REKEY,
+    ROTATE,
+    SAVE,
+    Script,
+)
+from tests.servers.valkey import RELEASES, Valkey
+
+SID, NEW_SID = "A" * 22, "B" * 22
+HASH, NEW_HASH = f"session:{{7}}:{SID}", f"session:{{7}}:{NEW_SID}"
+INDEX, USER_INDEX = "session:{7}:live", "session:user:tag"
+TTL, LONGEST_TTL = 100, 2**31 - 1
+MANY = {f"field-{n}": "x" for n in range(9000)}
+# What no script may take for metadata.
+DAMAGED = [
+    None,
+    "",
+    "soon",
+    "1 2 3",
+    "1 2 3 4",
+    "1 2 3 x ",
+    "1 2 3 4 a b",
+    "1 2 3 -4 ",
+    "1.5 2 3 4 ",
+]
+WRONG_TYPE = pytest.raises(redis.ResponseError, match="WRONGTYPE")
+PASSWORD = "app"
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Callable[[str], redis.Redis]]:
+    """Start a server of a release when it is first asked for."""
+    clients: dict[str, redis.Redis] = {}
+    with ExitStack() as stack:
+
+        def client(release: str) -> redis.Redis:
+            if release not in clients:
+                clients[release] = stack.enter_context(Valkey(release)).client()
+            return clients[release]
+
+        yield client
+
+
+@pytest.fixture(params=RELEASES)
+def store(request, running) -> redis.Redis:
+    """An empty store of each release."""
+    if not Valkey.available(request.param):
+        pytest.skip(f"no server of release {request.param} on this machine")
+    if request.param == "9":
+        return request.getfixturevalue("valkey")
+    client = running(request.param)
+    client.flushall()
+    return client
+
+
+@pytest.fixture
+def as_app(store) -> Iterator[Callable[..., redis.Redis]]:
+    """Make clients that may use only the given keys and commands, and EVAL."""
+    made: list[redis.Redis] = []
+
+    def make(keys: tuple[str, ...], commands: set[str]) -> redis.Redis:
+        rules = [f"~{key}" for key in keys] + [f"+{command}" for command in commands]
+        store.execute_command(
+            *("ACL", "SETUSER", "app", "reset", "on", f">{PASSWORD}", "+eval"), *sorted(rules)
+        )
+        kwargs = store.connection_pool.connection_kwargs
+        client = redis.Redis(
+            host=kwargs["host"], port=kwargs["port"], username="app", password=PASSWORD
+        )
+        made.append(client)
+        return client
+
+    yield make
+    for client in made:
+        client.close()
+    store.execute_command("ACL", "DELUSER", "app")
+
+
+def run(client: redis.Redis, script: Script, keys: tuple[str, ...], *words: object):
+    return client.eval(script.source, len(keys), *keys, *words)
+
+
+def words_of(fields: dict[str, str]) -> list[str]:
+    return [word for pair in fields.items() for word in pair]
+
+
+def create(client, *, ttl=TTL, created=5, user="", fields=None, name=HASH, sid=SID):
+    fields = {"a": "1", "b": "2"} if fields is None else fields
+    return run(client, CREATE, (name, INDEX), sid, ttl, created, user, *words_of(fields))
+
+
+def save(client, changed=None, removed=(), *, ttl=TTL, user="=", replace=0):
+    words = (*removed, *words_of(changed or {}))
+    return run(client, SAVE, (HASH, INDEX), SID, ttl, user, replace, len(removed), *words)
+
+
+def rotate(client, *, version="", ttl=TTL, created=9, user="", fields=None):
+    fields = {"c": "3"} if fields is None else fields
+    words = (SID, NEW_SID, version, ttl, created, user, *words_of(fields))
+    return run(client, ROTATE, (HASH, INDEX, NEW_HASH), *words)
+
+
+def delete(client):
+    return run(client, DELETE, (HASH, INDEX), SID)
+
+
+def index_user(client, seconds=TTL, sid=SID):
+    return run(client, INDEX_USER, (USER_INDEX,), sid, seconds)
+
+
+def prune(client, most=1000):
+    return run(client, PRUNE, (INDEX,), most)
+
+
+def rekey(client, *words):
+    return run(client, REKEY, (HASH,), *words)
+
+
+def fields_of(client, name=HASH) -> dict[str, str]:
+    fields = {key.decode(): value.decode() for key, value in client.hgetall(name).items()}
+    fields.pop("~", None)
+    return fields
+
+
+def metadata_of(client, name=HASH) -> list[str]:
+    return client.hget(name, "~").decode().split(" ")
+
+
+def now(client) -> int:
+    return client.time()[0]
+
+
+def contents(client) -> dict[bytes, bytes]:
+    """Return everything in the store, for telling whether it was changed."""
+    return {key: client.dump(key) for key in client.keys("*")}
+
+
+def plant_dead(client, count: int, key=INDEX) -> None:
+    client.zadd(key, {f"dead-{n}": n + 1 for n in range(count)})
+
+
+def test_a_script_is_known_by_its_source_alone(store):
+    for sha, script in scripts.BY_SHA.items():
+        assert store.script_load(script.source) == sha.decode()
+
+
+def test_a_new_session_has_its_fields_metadata_and_life(store):
+    assert create(store, user="tag") == 1
+    assert fields_of(store) == {"a": "1", "b": "2"}
+    created, saved, expires, version, user = metadata_of(store)
+    assert (created, version, user) == ("5", "1", "tag")
+    assert now(store) - 2 <= int(saved) <= now(store)
+    assert int(expires) == int(saved) + TTL
+    assert TTL - 2 <= store.ttl(HASH) <= TTL
+
+
+def test_a_new_session_is_entered_in_the_live_index_by_its_expiry(store):
+    create(store)
+    assert store.zrange(INDEX, 0, -1, withscores=True) == [
+        (SID.encode(), float(metadata_of(store)[2]))
+    ]
+
+
+def test_a_new_session_may_have_no_field_of_its_own(store):
+    assert create(store, fields={}) == 1
+    assert store.hlen(HASH) == 1
+
+
+def test_a_name_that_is_taken_is_left_alone(store):
+    create(store)
+    before = contents(store)
+    assert create(store, created=6, fields={"a": "other"}) == 0
+    assert contents(store) == before
+
+
+def test_a_repeated_create_finds_its_own_session(store):
+    create(store)
+    before = contents(store)
+    assert create(store) == 1
+    assert contents(store) == before
+
+
+def test_a_repeated_create_undoes_no_save_in_between(store):
+    create(store)
+    save(store, {"a": "changed"})
+    assert create(store) == 1
+    assert fields_of(store)["a"] == "changed"
+
+
+@pytest.mark.parametrize("metadata", DAMAGED)
+def test_damaged_metadata_do_not_free_a_name(store, metadata):
+    store.hset(HASH, mapping={"a": "1"} | ({} if metadata is None else {"~": metadata}))
+    before = contents(store)
+    assert create(store) == 0
+    assert contents(store) == before
+
+
+@pytest.mark.parametrize("ttl", [0, -1, -LONGEST_TTL])
+def test_a_session_that_has_expired_is_not_made(store, ttl):
+    assert create(store, ttl=ttl) == 1
+    assert contents(store) == {}
+
+
+@pytest.mark.parametrize(
+    "make", [create, lambda client, ttl: (create(client), save(client, ttl=ttl))]
+)
+def test_a_life_of_68_years_is_kept(store, make):
+    make(store, ttl=LONGEST_TTL)
+    assert LONGEST_TTL - 2 <= store.ttl(HASH) <= LONGEST_TTL
+    saved, expires = map(int, metadata_of(store)[1:3])
+    assert expires == saved + LONGEST_TTL
+    assert store.zscore(INDEX, SID) == expires
+
+
+def test_creation_times_in_microseconds_are_kept_to_the_last_digit(store):
+    create(store, created=1_799_999_999_999_999)
+    save(store)
+    assert metadata_of(store)[0] == "1799999999999999"
+
+
+def test_a_save_merges_its_fields_into_the_others(store):
+    create(store)
+    assert save(store, {"b": "changed", "c": "3"}) == 2
+    assert fields_of(store) == {"a": "1", "b": "changed", "c": "3"}
+
+
+def test_a_save_removes_fields_that_are_there_or_not(store):
+    create(store)
+    assert save(store, {"c": "3"}, ["a", "missing"]) == 2
+    assert fields_of(store) == {"b": "2", "c": "3"}
+
+
+def test_every_save_with_a_change_is_a_version(store):
+    create(store)
+    versions = [save(store, {"a": "x"}), save(store, (), ["a"]), save(store, replace=1)]
+    assert versions == [2, 3, 4]
+    assert metadata_of(store)[3] == "4"
+
+
+def test_a_touch_is_no_version_and_changes_no_field(store):
+    create(store, user="tag")
+    assert save(store) == 1
+    assert fields_of(store) == {"a": "1", "b": "2"}
+    assert metadata_of(store)[3:] == ["1", "tag"]
+
+
+@pytest.mark.parametrize("changed", [{}, {"a": "x"}])
+def test_a_save_puts_off_the_expiry_everywhere(store, changed):
+    create(store, ttl=10)
+    save(store, changed, ttl=1000)
+    expires = int(metadata_of(store)[2])
+    assert expires >= now(store) + 998
+    assert store.ttl(HASH) >= 998
+    assert store.zscore(INDEX, SID) == expires
+
+
+def test_a_save_may_bring_the_expiry_forward(store):
+    create(store, ttl=1000)
+    save(store, ttl=10)
+    assert store.ttl(HASH) <= 10
+    assert store.zscore(INDEX, SID) <= now(store) + 10
+
+
+@pytest.mark.parametrize(("user", "kept"), [("=", "tag"), ("", ""), ("other_tag-1", "other_tag-1")])
+def test_a_save_keeps_or_changes_the_user(store, user, kept):
+    create(store, user="tag")
+    save(store, {"a": "x"}, user=user)
+    assert metadata_of(store)[4] == kept
+
+
+def test_a_save_keeps_the_creation_time(store):
+    create(store, created=1_234_567)
+    save(store, {"a": "x"})
+    save(store, replace=1)
+    assert metadata_of(store)[0] == "1234567"
+
+
+def test_a_save_that_replaces_all_leaves_nothing_but_metadata_and_its_own(store):
+    create(store, user="tag")
+    store.hset(HASH, "~~user field", "goes too")
+    assert save(store, {"c": "3"}, replace=1) == 2
+    assert fields_of(store) == {"c": "3"}
+    assert metadata_of(store)[0] == "5"
+    assert metadata_of(store)[3:] == ["2", "tag"]
+
+
+def test_a_save_that_replaces_all_leaves_the_metadata_of_a_later_release(store):
+    create(store)
+    store.hset(HASH, "~later", "stays")
+    save(store, replace=1)
+    assert store.hget(HASH, "~later") == b"stays"
+
+
+def test_a_repeated_save_leaves_the_same_data(store):
+    create(store)
+    save(store, {"a": "x"}, ["b"])
+    fields = fields_of(store)
+    assert save(store, {"a": "x"}, ["b"]) > 1
+    assert fields_of(store) == fields
+
+
+@pytest.mark.parametrize("options", [{}, {"ttl": 0}, {"replace": 1}])
+def test_a_session_that_is_gone_is_not_brought_back(store, options):
+    assert save(store, {"a": "1"}, **options) == 0
+    assert contents(store) == {}
+
+
+@pytest.mark.parametrize("ttl", [TTL, 0])
+@pytest.mark.parametrize("metadata", DAMAGED)
+def test_nothing_is_saved_to_a_session_with_damaged_metadata(store, metadata, ttl):
+    store.hset(HASH, mapping={"a": "1"} | ({} if metadata is None else {"~": metadata}))
+    before = contents(store)
+    assert save(store, {"a": "x"}, ttl=ttl) == 0
+    assert rotate(store) == 0
+    assert contents(store) == before
+
+
+@pytest.mark.parametrize("ttl", [0, -1, -LONGEST_TTL])
+def test_a_save_of_an_expired_session_ends_it(store, ttl):
+    create(store)
+    assert save(store, {"a": "x"}, ttl=ttl) == 1
+    assert contents(store) == {}
+
+
+@pytest.mark.parametrize("step", [create, save, rotate, rekey])
+@pytest.mark.parametrize("plant", ["set", "rpush", "sadd"])
+def test_a_foreign_value_under_a_sessions_name_is_left_alone(store, step, plant):
+    getattr(store, plant)(HASH, "planted")
+    before = contents(store)
+    with WRONG_TYPE:
+        step(store, *(["a", "1", "x"] if step is rekey else []))
+    assert contents(store) == before
+
+
+def test_a_foreign_value_under_the_new_name_stops_a_rotation(store):
+    create(store)
+    store.set(NEW_HASH, "planted")
+    before = contents(store)
+    with WRONG_TYPE:
+        rotate(store)
+    assert contents(store) == before
+
+
+@pytest.mark.parametrize("plant", ["set", "rpush", "sadd"])
+def test_a_foreign_live_index_is_replaced_by_a_create(store, plant):
+    getattr(store, plant)(INDEX, "planted")
+    assert create(store) == 1
+    assert store.zrange(INDEX, 0, -1) == [SID.encode()]
+
+
+def test_a_foreign_live_index_is_replaced_by_a_save(store):
+    create(store)
+    store.set(INDEX, "planted")
+    assert save(store, {"a": "x"}) == 2
+    assert store.zrange(INDEX, 0, -1) == [SID.encode()]
+
+
+def test_a_foreign_live_index_does_not_cost_the_session_that_is_rotated(store):
+    create(store)
+    store.set(INDEX, "planted")
+    assert rotate(store, fields={"a": "1"}) == 1
+    assert fields_of(store, NEW_HASH) == {"a": "1"}
+    assert not store.exists(HASH)
+
+
+def test_a_foreign_live_index_does_not_keep_a_session_from_ending(store):
+    create(store, user="tag")
+    store.set(INDEX, "planted")
+    assert delete(store) == b"tag"
+    assert not store.exists(HASH)
+
+
+def test_a_foreign_live_index_does_not_keep_a_session_from_expiring(store):
+    create(store)
+    store.set(INDEX, "planted")
+    assert save(store, ttl=0) == 1
+    assert not store.exists(HASH)
+
+
+def test_a_live_index_survives_an_error_that_is_not_about_its_type(store, as_app):
+    create(store, name=NEW_HASH, sid=NEW_SID)
+    app = as_app((HASH, INDEX), COMMANDS["create"] - {"zadd"})
+    with pytest.raises(redis.RedisError):
+        create(app)
+    assert store.zrange(INDEX, 0, -1) == [NEW_SID.encode()]
+
+
+def test_a_rotation_ends_the_old_session_and_begins_the_new(store):
+    create(store, user="tag")
+    assert rotate(store, user="other", fields={"a": "1"}) == 1
+    assert not store.exists(HASH)
+    assert fields_of(store, NEW_HASH) == {"a": "1"}
+    created, saved, expires, version, user = metadata_of(store, NEW_HASH)
+    assert (created, version, user) == ("9", "1", "other")
+    assert int(expires) == int(saved) + TTL
+    assert TTL - 2 <= store.ttl(NEW_HASH) <= TTL
+    assert store.zrange(INDEX, 0, -1, withscores=True) == [(NEW_SID.encode(), float(expires))]
+
+
+def test_a_session_that_is_gone_is_not_rotated(store):
+    assert rotate(store) == 0
+    assert contents(store) == {}
+
+
+def test_a_rotation_to_a_name_that_is_taken_changes_nothing(store):
+    create(store)
+    create(store, name=NEW_HASH, sid=NEW_SID, created=6)
+    before = contents(store)
+    assert rotate(store) == -1
+    assert contents(store) == before
+
+
+def test_a_repeated_rotation_finds_its_own_session(store):
+    create(store)
+    rotate(store, version=1)
+    before = contents(store)
+    assert rotate(store, version=1) == 1
+    assert contents(store) == before
+
+
+def test_a_rotation_is_fenced_by_the_version(store):
+    create(store)
+    save(store, {"a": "saved meanwhile"})
+    before = contents(store)
+    assert rotate(store, version=1) == -2
+    assert contents(store) == before
+    assert rotate(store, version=2) == 1
+
+
+def test_a_touch_in_between_does_not_stop_a_rotation(store):
+    create(store)
+    save(store)
+    assert rotate(store, version=1) == 1
+
+
+def test_a_rotation_without_fence_takes_any_version(store):
+    create(store)
+    save(store, {"a": "x"})
+    assert rotate(store, version="") == 1
+
+
+@pytest.mark.parametrize("ttl", [0, -1])
+def test_a_rotation_of_an_expired_session_only_ends_it(store, ttl):
+    create(store)
+    assert rotate(store, ttl=ttl) == 1
+    assert contents(store) == {}
+
+
+def test_nobody_ever_sees_both_sessions_of_a_rotation_or_none(store):
+    create(store)
+    seen: set[int] = set()
+    done = threading.Event()
+
+    def watch() -> None:
+        seen.add(store.exists(HASH, NEW_HASH))
+        while not done.is_set():
+            seen.add(store.exists(HASH, NEW_HASH))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    for turn in range(60):
+        keys = (HASH, INDEX, NEW_HASH) if turn % 2 == 0 else (NEW_HASH, INDEX, HASH)
+        run(store, ROTATE, keys, SID, NEW_SID, "", TTL, 10 + turn, "", "a", "1")
+    done.set()
+    watcher.join()
+    assert seen == {1}
+
+
+@pytest.mark.parametrize("user", ["", "some_tag-1"])
+def test_a_delete_ends_a_session_and_names_its_user(store, user):
+    create(store, user=user)
+    assert delete(store) == user.encode()
+    assert contents(store) == {}
+
+
+def test_a_delete_of_a_session_that_is_gone_clears_its_index_entry(store):
+    store.zadd(INDEX, {SID: now(store) + TTL})
+    assert delete(store) == b""
+    assert contents(store) == {}
+
+
+def test_a_delete_leaves_the_other_sessions_of_its_bucket(store):
+    create(store)
+    create(store, name=NEW_HASH, sid=NEW_SID)
+    delete(store)
+    assert store.exists(NEW_HASH)
+    assert store.zrange(INDEX, 0, -1) == [NEW_SID.encode()]
+
+
+@pytest.mark.parametrize("plant", ["set", "rpush", "sadd"])
+def test_a_delete_ends_whatever_lies_under_the_name(store, plant):
+    getattr(store, plant)(HASH, "planted")
+    assert delete(store) == b""
+    assert contents(store) == {}
+
+
+@pytest.mark.parametrize("metadata", DAMAGED)
+def test_a_delete_ends_a_session_with_damaged_metadata(store, metadata):
+    store.hset(HASH, mapping={"a": "1"} | ({} if metadata is None else {"~": metadata}))
+    assert delete(store) == b""
+    assert contents(store) == {}
+
+
+@pytest.mark.parametrize("step", ["create", "save", "replace", "rotate"])
+def test_nine_thousand_fields_go_in_one_call(store, step):
+    if step != "create":
+        create(store)
+    match step:
+        case "create":
+            create(store, fields=MANY)
+        case "save":
+            save(store, MANY, ["a", "b"])
+        case "replace":
+            save(store, MANY, replace=1)
+        case "rotate":
+            rotate(store, fields=MANY)
+    assert fields_of(store, NEW_HASH if step == "rotate" else HASH) == MANY
+
+
+def test_nine_thousand_fields_are_removed_in_one_call(store):
+    create(store, fields=MANY | {"stays": "1"})
+    assert save(store, {"new": "2"}, list(MANY)) == 2
+    assert fields_of(store) == {"stays": "1", "new": "2"}
+
+
+def test_nine_thousand_fields_are_dropped_by_one_call(store):
+    create(store, fields=MANY)
+    assert save(store, replace=1) == 2
+    assert store.hlen(HASH) == 1
+
+
+@pytest.mark.parametrize("count", [1, 498, 499, 500, 501, 999, 1000, 1001])
+def test_no_field_is_lost_where_a_call_is_cut_in_parts(store, count):
+    fields = dict(list(MANY.items())[:count])
+    create(store, fields=fields)
+    assert fields_of(store) == fields
+    save(store, dict.fromkeys(fields, "changed"))
+    assert set(fields_of(store).values()) == {"changed"}
+    save(store, {"stays": "1"}, list(fields))
+    assert fields_of(store) == {"stays": "1"}
+
+
+def test_a_create_prunes_some_of_the_dead_and_none_of_the_living(store):
+    create(store, name=NEW_HASH, sid=NEW_SID)
+    plant_dead(store, 50)
+    create(store)
+    assert store.zcard(INDEX) == 50 - 20 + 2
+    assert store.zscore(INDEX, NEW_SID) is not None
+
+
+def test_pruning_is_bounded_and_says_what_it_did(store):
+    create(store)
+    plant_dead(store, 25)
+    assert [prune(store, 10), prune(store, 10), prune(store, 10), prune(store, 10)] == [
+        10,
+        10,
+        5,
+        0,
+    ]
+    assert store.zrange(INDEX, 0, -1) == [SID.encode()]
+
+
+def test_a_thousand_dead_go_in_one_step(store):
+    plant_dead(store, 2500)
+    assert [prune(store), prune(store), prune(store)] == [1000, 1000, 500]
+    assert contents(store) == {}
+
+
+def test_pruning_drops_the_oldest_first(store):
+    plant_dead(store, 3)
+    prune(store, 2)
+    assert store.zrange(INDEX, 0, -1) == [b"dead-2"]
+
+
+def test_a_users_index_holds_each_of_his_sessions_until_it_may_go(store):
+    index_user(store, 100)
+    index_user(store, 200, NEW_SID)
+    first, second = store.zscore(USER_INDEX, SID), store.zscore(USER_INDEX, NEW_SID)
+    assert now(store) + 98 <= first <= now(store) + 100
+    assert now(store) + 198 <= second <= now(store) + 200
+
+
+def test_a_users_index_lives_as_long_as_its_longest_session(store):
+    index_user(store, 100)
+    index_user(store, 1000, NEW_SID)
+    index_user(store, 10)
+    assert 998 <= store.ttl(USER_INDEX) <= 1000
+
+
+def test_a_users_index_forgets_its_dead(store):
+    plant_dead(store, 30, USER_INDEX)
+    index_user(store)
+    assert store.zrange(USER_INDEX, 0, -1) == [SID.encode()]
+
+
+def test_a_users_index_entry_is_renewed_by_a_repeat(store):
+    index_user(store, 10)
+    index_user(store, 1000)
+    assert store.zcard(USER_INDEX) == 1
+    assert store.zscore(USER_INDEX, SID) >= now(store) + 998
+
+
+@pytest.mark.parametrize(("step", "key"), [(prune, INDEX), (index_user, USER_INDEX)])
+def test_a_foreign_value_under_an_index_stops_only_the_work_on_that_index(store, step, key):
+    store.set(key, "planted")
+    with WRONG_TYPE:
+        step(store)
+    assert store.get(key) == b"planted"
+
+
+def test_a_value_is_rekeyed_where_nobody_changed_it(store):
+    create(store)
+    metadata, milliseconds = metadata_of(store), store.pttl(HASH)
+    assert rekey(store, "a", "1", "one", "b", "changed meanwhile", "two", "gone", "x", "y") == 1
+    assert fields_of(store) == {"a": "one", "b": "2"}
+    assert metadata_of(store) == metadata
+    assert 0 < store.pttl(HASH) <= milliseconds
+
+
+def test_a_session_that_is_gone_is_not_rekeyed(store):
+    assert rekey(store, "a", "1", "one") == 0
+    assert contents(store) == {}
+
+
+# The commands an ACL has to allow for each script, beside EVALSHA and EVAL.
+COMMANDS = {
+    "create": {"exists", "expire", "hget", "hset", "time", "unlink", "zadd", "zrange", "zrem"},
+    "save": {"expire", "hdel", "hget", "hkeys", "hset", "time", "unlink", "zadd", "zrem"},
+    "rotate": {"exists", "expire", "hget", "hset", "time", "unlink", "zadd", "zrem"},
+    "delete": {"hget", "type", "unlink", "zrem"},
+    "index_user": {"expire", "time", "ttl", "zadd", "zremrangebyscore"},
+    "prune": {"time", "zrange", "zrem"},
+    "rekey": {"hget", "hset"},
+}
+KEYS = {
+    "rotate": (HASH, INDEX, NEW_HASH),
+    "index_user": (USER_INDEX,),
+    "prune": (INDEX,),
+    "rekey": (HASH,),
+}
+
+
+def every_branch_of(script: str, store: redis.Redis, app: redis.Redis) -> None:
+    """Run a script through all it does, as an application whose rights are limited."""
+    store.flushdb()
+    plant_dead(store, 3)
+    match script:
+        case "create":
+            create(app)
+            create(app)
+            store.delete(HASH, INDEX)
+            store.set(INDEX, "planted")
+            create(app)
+        case "save":
+            create(store)
+            save(app, {"a": "x"}, ["b"])
+            save(app, {"a": "x"}, replace=1)
+            save(app, ttl=0)
+        case "rotate":
+            create(store)
+            rotate(app, version=1)
+            rotate(app, version=1)
+        case "delete":
+            create(store)
+            delete(app)
+        case "index_user":
+            plant_dead(store, 3, USER_INDEX)
+            index_user(app)
+        case "prune":
+            prune(app)
+        case "rekey":
+            create(store)
+            rekey(app, "a", "1", "one")
+
+
+@pytest.mark.parametrize("script", COMMANDS)
+def test_a_script_needs_no_key_that_it_is_not_given(store, as_app, script):
+    keys = KEYS.get(script, (HASH, INDEX))
+    every_branch_of(script, store, as_app(keys, COMMANDS[script]))
+
+
+@pytest.mark.parametrize(
+    ("script", "command"),
+    [(script, command) for script in COMMANDS for command in sorted(COMMANDS[script])],
+)
+def test_a_script_needs_every_command_it_is_said_to_need(store, as_app, script, command):
+    keys = KEYS.get(script, (HASH, INDEX))
+    with pytest.raises(redis.RedisError):
+        every_branch_of(script, store, as_app(keys, COMMANDS[script] - {command}))
+
+
+def test_the_commands_of_every_script_are_known_here():
+    assert {script.name for script in scripts.BY_SHA.values()} == COMMANDS.keys()

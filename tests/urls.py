@@ -1,0 +1,17 @@
+"""The addresses the tests visit: each page once for WSGI and once, below `async/`, for ASGI."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from . import views
+
+urlpatterns = [
+    path("read/", views.read),
+    path("steps/", views.steps),
+    path("login/", views.login),
+    path("logout/", views.logout),
+    path("user/", views.user),
+    path("async/read/", views.aread),
+    path("async/steps/", views.asteps),
+]
