@@ -1,0 +1,70 @@
+"""The floor: a read's own bytes over a bare socket, its replies parsed by hiredis, and no more."""
+
+from __future__ import annotations
+
+import gc
+import socket
+import time
+from typing import Self
+
+import hiredis
+
+from .scenarios import WARM_UP, Cost
+
+TIMEOUT_SECONDS = 5.0
+CHUNK_BYTES = 65536
+
+
+def count_commands(request: bytes) -> int:
+    """Return how many commands a request has: each is a RESP array, which hiredis can read."""
+    reader = hiredis.Reader(notEnoughData=None)
+    reader.feed(request)
+    count = 0
+    while reader.gets() is not None:
+        count += 1
+    return count
+
+
+class Floor:
+    """Sends one recorded request over and over; runs in the parent, whose threads must be idle."""
+
+    def __init__(self, host: str, port: int, request: bytes) -> None:
+        """Connect to the server that the request was recorded in front of."""
+        self._request = request
+        self._replies = count_commands(request)
+        self._reader = hiredis.Reader(notEnoughData=Ellipsis)
+        self._buffer = bytearray(CHUNK_BYTES)
+        self._socket = socket.create_connection((host, port), TIMEOUT_SECONDS)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def __enter__(self) -> Self:
+        """Return the floor."""
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        """Close the connection."""
+        self._socket.close()
+
+    def measure(self, count: int) -> Cost:
+        """Exchange the request `count` times; return the cost of once."""
+        for _ in range(WARM_UP):
+            self.exchange()
+        gc.collect()
+        wall, cpu = time.perf_counter(), time.process_time()
+        for _ in range(count):
+            self.exchange()
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        return Cost(wall / count * 1e6, cpu / count * 1e6)
+
+    def exchange(self) -> list[object]:
+        """Send the request and return the replies."""
+        self._socket.sendall(self._request)
+        replies: list[object] = []
+        while len(replies) < self._replies:
+            size = self._socket.recv_into(self._buffer)
+            if size == 0:
+                raise ConnectionResetError("The server closed the floor's connection.")
+            self._reader.feed(self._buffer, 0, size)  # type: ignore[arg-type]
+            while (reply := self._reader.gets()) is not Ellipsis:
+                replies.append(reply)
+        return replies
