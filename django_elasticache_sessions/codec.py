@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from cryptography.exceptions import InvalidTag
@@ -76,14 +76,15 @@ class SessionCodec:
         header = bytes((ENCRYPTED | flags,))
         key_id = self._policy.ring.newest.id
         nonce = os.urandom(NONCE_BYTES)
-        sealed = self._cipher(key_id).encrypt(nonce, data, header + _name_bytes(name))
+        place = header + name.encode("utf-8", "surrogatepass")
+        sealed = self._cipher(key_id).encrypt(nonce, data, place)
         return header + key_id + nonce + sealed
 
     def decode(self, name: str, value: bytes) -> bytes:
         """Decode one stored value. Raises `InvalidValue` when it is not what `encode` wrote."""
         if value[:_PREFIX_BYTES] in self._policy.accepted_prefixes:
             cipher = self._cipher(value[1:_PREFIX_BYTES])
-            place = value[:1] + _name_bytes(name)
+            place = value[:1] + name.encode("utf-8", "surrogatepass")
             try:
                 data = cipher.decrypt(value[_PREFIX_BYTES:_NONCE_END], value[_NONCE_END:], place)
             except (InvalidTag, ValueError):
@@ -93,11 +94,11 @@ class SessionCodec:
             data = value[1:]
         return self._decompress(data) if value[0] & COMPRESSED_FLAG else data
 
-    def check_all(self, values: Iterable[bytes]) -> None:
+    def check_all(self, values: Collection[bytes]) -> None:
         """Check the form and key id of every value of a session. Raises `InvalidValue`."""
-        accepted = self._policy.accepted_prefixes
-        for value in values:
-            if value[:_PREFIX_BYTES] not in accepted or len(value) < _ENCRYPTED_MIN_BYTES:
+        prefixes = [value[:_PREFIX_BYTES] for value in values]
+        if not self._policy.accepted_prefixes.issuperset(prefixes):
+            for value in values:
                 self.check(value)
 
     def check(self, value: bytes) -> None:
@@ -152,7 +153,3 @@ class SessionCodec:
         if not inflater.eof or len(plain) > self._policy.inflate_limit_bytes:
             raise InvalidValue("it inflates beyond what a session may hold, or is truncated")
         return plain
-
-
-def _name_bytes(name: str) -> bytes:
-    return name.encode("utf-8", "surrogatepass")

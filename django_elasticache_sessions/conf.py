@@ -61,11 +61,8 @@ class Configuration:
     alias: str
     naming: Naming
     policy: CodecPolicy
-
-    @property
-    def load_limit_bytes(self) -> int:
-        """The most bytes a stored session may have to be read."""
-        return self.policy.inflate_limit_bytes
+    #: The most bytes a stored session may have to be read.
+    load_limit_bytes: int
 
     @property
     def is_anonymous_when_unavailable(self) -> bool:
@@ -113,6 +110,7 @@ def _build() -> Configuration:
     secrets = dict.fromkeys(
         force_bytes(key) for key in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
     )
+    load_limit_bytes = max(_LOAD_LIMIT_BYTES, 4 * options.max_session_bytes)
     return Configuration(
         options=options,
         alias=settings.SESSION_CACHE_ALIAS,
@@ -125,8 +123,9 @@ def _build() -> Configuration:
             ring=KeyRing.from_secrets(_secrets(options.encryption_keys, tuple(secrets))),
             encrypt=options.encrypt,
             compress_above_bytes=options.compress_above_bytes,
-            inflate_limit_bytes=max(_LOAD_LIMIT_BYTES, 4 * options.max_session_bytes),
+            inflate_limit_bytes=load_limit_bytes,
         ),
+        load_limit_bytes=load_limit_bytes,
     )
 
 

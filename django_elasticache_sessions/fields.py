@@ -284,9 +284,9 @@ def stored_name(name: str) -> bytes:
     return escaped.encode("utf-8", "surrogatepass")
 
 
-def loaded_name(raw: bytes) -> str:
-    """Undo `stored_name`. Raises `UnicodeDecodeError`."""
-    return raw.decode("utf-8", "surrogatepass").removeprefix(METADATA_PREFIX)
+def loaded_name(name: str) -> str:
+    """Return the name of a user's field from the name in the hash."""
+    return name.removeprefix(METADATA_PREFIX)
 
 
 def _describe(error: Exception) -> str:

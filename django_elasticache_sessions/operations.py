@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from . import scripts
 from .exceptions import ForeignType, InvalidValue
-from .fields import MAX_FIELDS, loaded_name, stored_name
+from .fields import MAX_FIELDS, METADATA_PREFIX, loaded_name, stored_name
 from .keys import Naming, SessionName
 
 Word: TypeAlias = bytes | str | int
@@ -25,7 +25,7 @@ Operation: TypeAlias = Generator[tuple[Command, ...], Any, T]
 MISSING = 0
 NAME_TAKEN = -1
 OTHER_VERSION = -2
-METADATA_FIELD = b"~"
+METADATA_FIELD = "~"
 SAME_USER = "="
 _METADATA = re.compile(rb"(\d{1,18}) (\d{1,18}) (\d{1,18}) (\d{1,18}) ([A-Za-z0-9_-]*)")
 _METADATA_FIELDS = 16
@@ -204,31 +204,34 @@ def parse_session(name: SessionName, fields: Any, ttl: int) -> StoredSession | N
         raise InvalidValue("it has no expiry")
     if len(fields) > 2 * (MAX_FIELDS + _METADATA_FIELDS):
         raise InvalidValue("it has more fields than any session that would be saved")
-    raw = dict(zip(fields[::2], fields[1::2], strict=True))
-    metadata = _METADATA.fullmatch(raw.pop(METADATA_FIELD, b""))
+    values = _by_name(fields)
+    metadata = _METADATA.fullmatch(values.pop(METADATA_FIELD, b""))
     if metadata is None:
         raise InvalidValue("its metadata is damaged")
+    if METADATA_PREFIX in "".join(values):
+        values = {loaded_name(name): values[name] for name in values if _is_users(name)}
     created, saved, expires, version, tag = metadata.groups()
     return StoredSession(
-        name, int(created), int(saved), int(expires), int(version), tag.decode(), _readable(raw)
+        name, int(created), int(saved), int(expires), int(version), tag.decode(), values
     )
 
 
-def _readable(raw: Mapping[bytes, bytes]) -> dict[str, bytes]:
+def _by_name(words: Sequence[bytes]) -> dict[str, bytes]:
+    pairs = iter(words)
     try:
-        if METADATA_FIELD not in b"".join(raw):
-            return {name.decode(): value for name, value in raw.items()}
+        return {name.decode(): value for name, value in zip(pairs, pairs, strict=True)}
     except UnicodeDecodeError:
         pass
     try:
-        return {loaded_name(name): value for name, value in raw.items() if _is_users(name)}
+        names = [name.decode("utf-8", "surrogatepass") for name in words[::2]]
     except UnicodeDecodeError:
         raise InvalidValue("a field's name is not text") from None
+    return dict(zip(names, words[1::2], strict=True))
 
 
-def _is_users(name: bytes) -> bool:
+def _is_users(name: str) -> bool:
     # One "~" before another character is metadata, of a later release maybe.
-    return name[:1] != METADATA_FIELD or name[1:2] == METADATA_FIELD
+    return name[:1] != METADATA_PREFIX or name[1:2] == METADATA_PREFIX
 
 
 def _index_user(naming: Naming, tag: str, name: SessionName, ttl: int) -> Command:

@@ -117,11 +117,11 @@ class Saving(Loading):
         self._stored = StoredSession(
             stored.name,
             stored.created,
-            saved=now,
-            expires=now + ttl,
-            version=version if is_known else UNKNOWN_VERSION,
-            user_tag=tag,
-            fields=stored.fields,
+            now,
+            now + ttl,
+            version if is_known else UNKNOWN_VERSION,
+            tag,
+            stored.fields,
         )
 
     def _user_tag(self) -> str:

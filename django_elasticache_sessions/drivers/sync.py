@@ -24,7 +24,14 @@ from ..operations import Command, Operation
 from .pools import make_pool
 from .protocols import ServerConnection, ServerPool
 from .replies import WIRE_ERRORS, ErrorReply, Health, classify, deserves_second_attempt, settle
-from .wire import CHUNK_BYTES, Inbox, pack
+from .wire import (
+    CHUNK_BYTES,
+    INCOMPLETE,
+    leave_timeouts_to_kernel,
+    limit_of,
+    make_reader,
+    pack,
+)
 
 T = TypeVar("T")
 
@@ -32,30 +39,30 @@ T = TypeVar("T")
 class Line:
     """A connection and what is on its way over it; used by one thread at a time."""
 
-    __slots__ = ("_buffer", "_connection", "_inbox", "_sock")
+    __slots__ = ("_buffer", "_connection", "_reader", "_sock")
 
     def __init__(self, connection: ServerConnection) -> None:
         """Take a connection that nobody else uses."""
         self._connection = connection
         self._sock: socket.socket | None = None
-        self._inbox = Inbox()
+        self._reader = make_reader()
         self._buffer = bytearray(CHUNK_BYTES)
 
     def exchange(self, commands: Sequence[Command], limit: int) -> list[Any]:
         """Send commands and return their replies, of `limit` bytes each on average at most.
 
-        Connects first where that is needed.
+        Connects first where that is needed. Raises `ReplyTooLarge`, and `ConnectionError` when the
+        other side has closed or says more than it was asked.
         """
         try:
             sock = self._sock
             if sock is None or sock is not self._connection._sock:
                 sock = self._connect()
             sock.sendall(pack(commands))
-            self._inbox.expect(commands, limit)
-            replies = None
-            while replies is None:
-                replies = self._inbox.feed(self._buffer, sock.recv_into(self._buffer))
-            return replies
+            return self._receive(sock, len(commands), limit_of(len(commands), limit))
+        except BlockingIOError:
+            self.hang_up()
+            raise TimeoutError from None
         except BaseException:
             # Whatever came in between, no later request may find this request's replies.
             self.hang_up()
@@ -72,11 +79,30 @@ class Line:
 
     def _connect(self) -> socket.socket:
         self._connection.connect()
-        sock = self._sock = self._connection._sock
+        sock = self._connection._sock
         if sock is None:
             raise ConnectionResetError("the connection closed at once")
-        self._inbox = Inbox()
+        leave_timeouts_to_kernel(sock)
+        self._sock = sock
+        self._reader = make_reader()
         return sock
+
+    def _receive(self, sock: socket.socket, wanted: int, bytes_left: int) -> list[Any]:
+        buffer, reader = self._buffer, self._reader
+        replies: list[Any] = []
+        while len(replies) < wanted:
+            size = sock.recv_into(buffer)
+            if size == 0:
+                raise ConnectionResetError("the server closed the connection")
+            bytes_left -= size
+            if bytes_left < 0:
+                raise ReplyTooLarge
+            reader.feed(buffer, 0, size)  # type: ignore[arg-type]
+            while len(replies) < wanted and (reply := reader.gets()) is not INCOMPLETE:
+                replies.append(reply)
+        if reader.has_data():
+            raise ConnectionAbortedError("the server sent a reply that nobody waits for")
+        return replies
 
 
 class Driver:

@@ -5,12 +5,14 @@ No input or output here; both drivers move the bytes.
 
 from __future__ import annotations
 
+import socket
+import struct
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 import hiredis
 
-from ..exceptions import ReplyTooLarge
 from ..operations import Command
 from .replies import ErrorReply
 
@@ -36,41 +38,16 @@ def limit_of(count: int, limit: int) -> int:
     return max(limit, min(limit * count, MAX_BATCH_BYTES))
 
 
-class Inbox:
-    """Collects the replies to the commands sent last over one connection."""
+def leave_timeouts_to_kernel(sock: socket.socket) -> None:
+    """Have the kernel watch a plain socket's timeout: Python would poll before every read.
 
-    __slots__ = ("_bytes_left", "_reader", "_replies", "_wanted")
-
-    def __init__(self) -> None:
-        """Begin with a connection that nothing was sent over yet."""
-        self._reader = make_reader()
-        self._replies: list[Any] = []
-        self._wanted = 0
-        self._bytes_left = 0
-
-    def expect(self, commands: Sequence[Command], limit: int) -> None:
-        """Get ready for the replies to commands, of `limit` bytes each on average at most."""
-        self._replies = []
-        self._wanted = len(commands)
-        self._bytes_left = limit_of(len(commands), limit)
-
-    def feed(self, chunk: bytearray | bytes, size: int) -> list[Any] | None:
-        """Take the first `size` bytes of what was read; return the replies once all are there.
-
-        Raises `ReplyTooLarge`, and `ConnectionError` when the other side has closed, or says more
-        than it was asked: the connection is then of no more use.
-        """
-        if size == 0:
-            raise ConnectionResetError("the server closed the connection")
-        self._bytes_left -= size
-        if self._bytes_left < 0:
-            raise ReplyTooLarge
-        self._reader.feed(chunk, 0, size)  # type: ignore[arg-type]
-        replies = self._replies
-        while (reply := self._reader.gets()) is not INCOMPLETE:
-            replies.append(reply)
-        if len(replies) > self._wanted or (
-            len(replies) == self._wanted and self._reader.has_data()
-        ):
-            raise ConnectionAbortedError("the server sent a reply that nobody waits for")
-        return replies if len(replies) == self._wanted else None
+    What then takes too long raises `BlockingIOError`.
+    """
+    seconds = sock.gettimeout()
+    if type(sock) is not socket.socket or not seconds or sys.platform == "win32":
+        return
+    microseconds = max(1, int(seconds * 1_000_000))
+    interval = struct.pack("@ll", *divmod(microseconds, 1_000_000))
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, interval)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, interval)
+    sock.settimeout(None)

@@ -246,7 +246,7 @@ def test_a_key_that_json_cannot_name_is_refused_by_type(key):
 
 @given(st.text(st.characters(blacklist_categories=()), max_size=8))
 def test_a_stored_name_leads_back_and_is_never_the_metadatas(name):
-    assert loaded_name(stored_name(name)) == name
+    assert loaded_name(stored_name(name).decode("utf-8", "surrogatepass")) == name
     assert stored_name(name) != b"~"
 
 
@@ -529,7 +529,11 @@ def test_any_text_is_a_field_name(name):
     fields[name] = 1
     changes = fields.changes()
     raw = {stored_name(name): CODEC.encode(name, data) for name, data in changes.changed.items()}
-    assert load({loaded_name(name): value for name, value in raw.items()}) == {name: 1}
+    stored = {
+        loaded_name(raw_name.decode("utf-8", "surrogatepass")): value
+        for raw_name, value in raw.items()
+    }
+    assert load(stored) == {name: 1}
 
 
 def test_of_two_keys_with_one_name_the_last_set_is_stored():

@@ -307,7 +307,7 @@ def test_an_unavailable_store_is_not_a_miss():
 )
 def test_a_session_exists_that_has_metadata_under_any_of_its_names(replies, found):
     requests, result = drive(operations.exists((NAME, OLDER)[: len(replies)]), replies)
-    assert requests[0][0] == ("HEXISTS", NAME.hash_key, b"~")
+    assert requests[0][0] == ("HEXISTS", NAME.hash_key, "~")
     assert result is found
 
 
