@@ -51,6 +51,7 @@ class Options:
     refresh_after: int | None = None
     on_unavailable: str = "raise"
     index_buckets: int = 256
+    fallback_database: str = "default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +188,12 @@ def _optional_count(value: object) -> int | None:
     return None if value is None else _count(value)
 
 
+def _database(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"expected an alias of DATABASES, found {_shown(value)}")
+    return value
+
+
 def _optional_age(value: object) -> int | None:
     if isinstance(value, timedelta):
         value = int(value.total_seconds())
@@ -241,6 +248,7 @@ _READERS: dict[str, Callable[[object], Any]] = {
     "REFRESH_AFTER": _optional_age,
     "ON_UNAVAILABLE": _on_unavailable,
     "INDEX_BUCKETS": _buckets,
+    "FALLBACK_DATABASE": _database,
 }
 _HINTS = {
     "ENCRYPTION_KEYS": (

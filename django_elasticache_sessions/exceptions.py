@@ -18,6 +18,10 @@ class SessionStoreUnavailable(SessionStoreError):
     """
 
 
+class DatabaseUnavailable(SessionStoreUnavailable):
+    """The fallback database could not be reached or refused to serve."""
+
+
 class SessionTooLarge(SessionStoreError):
     """The session to be saved is above `ELASTICACHE_SESSIONS["MAX_SESSION_BYTES"]`.
 

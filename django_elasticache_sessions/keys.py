@@ -7,6 +7,7 @@ a cookie (CVE-2019-16782 is what happens otherwise).
 from __future__ import annotations
 
 import re
+from base64 import urlsafe_b64decode
 from binascii import b2a_base64
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -44,6 +45,11 @@ class SessionName(NamedTuple):
         """The key of its bucket's live index."""
         return self.hash_key.removesuffix(self.sid) + "live"
 
+    @property
+    def digest(self) -> bytes:
+        """The 16 bytes that `sid` stands for."""
+        return urlsafe_b64decode(self.sid + "==")
+
 
 @dataclass(frozen=True, slots=True)
 class NewKey:
@@ -69,10 +75,7 @@ class Naming:
 
     def session(self, session_key: str, *, index_key: bytes | None = None) -> SessionName:
         """Name a session, under the newest index key unless another is given."""
-        digest = _digest(index_key or self.index_keys[0], session_key)
-        sid = _text(digest)
-        bucket = int.from_bytes(digest[:4], "big") % self.buckets
-        return SessionName(sid, bucket, f"{self.prefix}:{{{bucket}}}:{sid}")
+        return self.from_digest(_digest(index_key or self.index_keys[0], session_key))
 
     def session_everywhere(self, session_key: str) -> tuple[SessionName, ...]:
         """Name a session under every index key, newest first."""
@@ -86,6 +89,12 @@ class Naming:
             return None
         bucket, sid = int(match[1]), match[2]
         return SessionName(sid, bucket, text)
+
+    def from_digest(self, digest: bytes) -> SessionName:
+        """Return the name that `SessionName.digest` was taken of."""
+        sid = _text(digest)
+        bucket = int.from_bytes(digest[:4], "big") % self.buckets
+        return SessionName(sid, bucket, f"{self.prefix}:{{{bucket}}}:{sid}")
 
     def user(self, user_id: str) -> str:
         """Return the tag of a user: what stands for the user's id in the store."""
@@ -104,6 +113,10 @@ class Naming:
     def live_indexes(self) -> Iterator[str]:
         """Yield the key of every bucket's live index."""
         return (f"{self.prefix}:{{{bucket}}}:live" for bucket in range(self.buckets))
+
+    def pending_set(self, bucket: int) -> str:
+        """Return the key of the set of a bucket's sessions that wait for the database."""
+        return f"{self.prefix}:{{{bucket}}}:pending"
 
     def neighbour(self, bucket: int) -> NewKey:
         """Make up a new session key whose session falls into the given bucket.

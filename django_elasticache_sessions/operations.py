@@ -1,8 +1,9 @@
 """Each operation on stored sessions once, as a generator that does no input or output itself.
 
 An operation yields the commands of one round trip, a tuple of tuples of words, and receives the
-list of their replies. The drivers run it, synchronously or not. A reply is `bytes`, an `int`, a
-list of them, or `ForeignType` where something else than expected lies at a key.
+list of their replies; or it yields a `Statement` for the database, and receives its result. The
+drivers run it, synchronously or not. A reply is `bytes`, an `int`, a list of them, or `ForeignType`
+where something else than expected lies at a key.
 """
 
 from __future__ import annotations
@@ -16,18 +17,26 @@ from . import scripts
 from .exceptions import ForeignType, InvalidValue
 from .fields import MAX_FIELDS, METADATA_PREFIX, loaded_name, stored_name
 from .keys import Naming, SessionName
+from .statements import Statement
 
 Word: TypeAlias = bytes | str | int
 Command: TypeAlias = tuple[Word, ...]
 T = TypeVar("T")
-Operation: TypeAlias = Generator[tuple[Command, ...], Any, T]
+Step: TypeAlias = tuple[Command, ...] | Statement[Any]
+Operation: TypeAlias = Generator[Step, Any, T]
 
 MISSING = 0
 NAME_TAKEN = -1
 OTHER_VERSION = -2
 METADATA_FIELD = "~"
+#: Asks which primary answers; stands last among the commands of a round trip. The reply is bytes.
+ORIGIN: Command = ("INFO", "replication")
 SAME_USER = "="
-_METADATA = re.compile(rb"(\d{1,18}) (\d{1,18}) (\d{1,18}) (\d{1,18}) ([A-Za-z0-9_-]*)")
+_METADATA = re.compile(
+    rb"(\d{1,18}) (\d{1,18}) (\d{1,18}) (\d{1,18}) ([A-Za-z0-9_-]*)(?: @([0-9a-f]+)( p)?)?"
+)
+#: What stands in a hash that nothing may be filled into; its session is read from the database.
+_TOMBSTONE = re.compile(rb"x( p)?|f \d{1,18}")
 _METADATA_FIELDS = 16
 _PRUNE_BATCH = 1000
 #: TTL's reply for a key that expired between the two commands of a read.
@@ -37,7 +46,9 @@ _EXPIRED_SINCE = -2
 class StoredSession(NamedTuple):
     """A session as it was read: where it lies, its metadata and its encoded fields.
 
-    `created` in microseconds and `saved`, `expires` in seconds since the epoch.
+    `created` in microseconds and `saved`, `expires` in seconds since the epoch. In the `cached_db`
+    engine `origin` tells which server a hash was filled in at, and a session is pending while the
+    database lacks something of it.
     """
 
     name: SessionName
@@ -47,6 +58,8 @@ class StoredSession(NamedTuple):
     version: int
     user_tag: str
     fields: Mapping[str, bytes]
+    origin: bytes = b""
+    is_pending: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +73,7 @@ class NewSession:
 
     def words(self) -> tuple[Word, ...]:
         """Return it as arguments of a script."""
-        return (self.ttl, self.created, self.user_tag, *_pairs(self.fields))
+        return (self.ttl, self.created, self.user_tag, *pairs(self.fields))
 
 
 class Save(NamedTuple):
@@ -80,7 +93,7 @@ class Save(NamedTuple):
         """Return it as arguments of the save script."""
         removed = [stored_name(name) for name in self.removed]
         user = SAME_USER if self.user_tag is None else self.user_tag
-        return (self.ttl, user, int(self.replace), len(removed), *removed, *_pairs(self.changed))
+        return (self.ttl, user, int(self.replace), len(removed), *removed, *pairs(self.changed))
 
 
 def load(
@@ -114,7 +127,7 @@ def create(naming: Naming, name: SessionName, new: NewSession) -> Operation[bool
     words = (name.sid, *new.words())
     commands = [run(scripts.CREATE, (name.hash_key, name.index_key), words)]
     if new.user_tag and new.ttl > 0:
-        commands.append(_index_user(naming, new.user_tag, name, new.ttl))
+        commands.append(index_user(naming, new.user_tag, name, new.ttl))
     return _number((yield tuple(commands))[0]) == 1
 
 
@@ -126,10 +139,7 @@ def save(naming: Naming, stored: StoredSession, change: Save) -> Operation[int]:
     name = stored.name
     words = (name.sid, *change.words())
     commands = [run(scripts.SAVE, (name.hash_key, name.index_key), words)]
-    if change.indexed_user_tag:
-        commands.append(_index_user(naming, change.indexed_user_tag, name, change.ttl))
-    if stored.user_tag and (change.user_tag is not None or change.ttl <= 0):
-        commands.append(_forget_user(naming, stored.user_tag, name))
+    commands += user_commands(naming, stored, change)
     return _number((yield tuple(commands))[0])
 
 
@@ -146,9 +156,9 @@ def rotate(
     words = (old.name.sid, name.sid, fence, *new.words())
     commands = [run(scripts.ROTATE, keys, words)]
     if new.user_tag and new.ttl > 0:
-        commands.append(_index_user(naming, new.user_tag, name, new.ttl))
+        commands.append(index_user(naming, new.user_tag, name, new.ttl))
     if old.user_tag:
-        commands.append(_forget_user(naming, old.user_tag, old.name))
+        commands.append(forget_user(naming, old.user_tag, old.name))
     return _number((yield tuple(commands))[0])
 
 
@@ -156,12 +166,12 @@ def delete(naming: Naming, names: Sequence[SessionName], *, user_tag: str) -> Op
     """End a session under all its names; takes it out of its user's index."""
     commands = [run(scripts.DELETE, (name.hash_key, name.index_key), (name.sid,)) for name in names]
     if user_tag:
-        commands.append(_forget_user(naming, user_tag, names[0]))
+        commands.append(forget_user(naming, user_tag, names[0]))
     replies = yield tuple(commands)
     if user_tag:
         return
     left = [
-        _forget_user(naming, tag.decode(), name)
+        forget_user(naming, tag.decode(), name)
         for name, tag in zip(names, replies, strict=True)
         if isinstance(tag, bytes) and tag
     ]
@@ -205,14 +215,25 @@ def parse_session(name: SessionName, fields: Any, ttl: int) -> StoredSession | N
     if len(fields) > 2 * (MAX_FIELDS + _METADATA_FIELDS):
         raise InvalidValue("it has more fields than any session that would be saved")
     values = _by_name(fields)
-    metadata = _METADATA.fullmatch(values.pop(METADATA_FIELD, b""))
+    text = values.pop(METADATA_FIELD, b"")
+    metadata = _METADATA.fullmatch(text)
     if metadata is None:
+        if _TOMBSTONE.fullmatch(text):
+            return None
         raise InvalidValue("its metadata is damaged")
     if METADATA_PREFIX in "".join(values):
         values = {loaded_name(name): values[name] for name in values if _is_users(name)}
-    created, saved, expires, version, tag = metadata.groups()
+    created, saved, expires, version, tag, origin, pending = metadata.groups()
     return StoredSession(
-        name, int(created), int(saved), int(expires), int(version), tag.decode(), values
+        name,
+        int(created),
+        int(saved),
+        int(expires),
+        int(version),
+        tag.decode(),
+        values,
+        origin or b"",
+        pending is not None,
     )
 
 
@@ -234,12 +255,24 @@ def _is_users(name: str) -> bool:
     return name[:1] != METADATA_PREFIX or name[1:2] == METADATA_PREFIX
 
 
-def _index_user(naming: Naming, tag: str, name: SessionName, ttl: int) -> Command:
+def user_commands(naming: Naming, stored: StoredSession, change: Save) -> list[Command]:
+    """Return the commands that keep the users' indexes right after a save."""
+    commands = []
+    if change.indexed_user_tag:
+        commands.append(index_user(naming, change.indexed_user_tag, stored.name, change.ttl))
+    if stored.user_tag and (change.user_tag is not None or change.ttl <= 0):
+        commands.append(forget_user(naming, stored.user_tag, stored.name))
+    return commands
+
+
+def index_user(naming: Naming, tag: str, name: SessionName, ttl: int) -> Command:
+    """Return the command that enters a session into its user's index."""
     # An entry outlives its session by an eighth of its life: see is_user_index_due().
     return run(scripts.INDEX_USER, (naming.user_index(tag),), (name.sid, ttl + ttl // 8 + 1))
 
 
-def _forget_user(naming: Naming, tag: str, name: SessionName) -> Command:
+def forget_user(naming: Naming, tag: str, name: SessionName) -> Command:
+    """Return the command that takes a session out of a user's index."""
     return ("ZREM", naming.user_index(tag), name.sid)
 
 
@@ -248,5 +281,6 @@ def _number(reply: Any) -> int:
     return MISSING if isinstance(reply, ForeignType) else int(reply)
 
 
-def _pairs(fields: Mapping[str, bytes]) -> list[Word]:
+def pairs(fields: Mapping[str, bytes]) -> list[Word]:
+    """Return fields as words of a command: field, value, ..."""
     return [word for name, value in fields.items() for word in (stored_name(name), value)]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
 import redis
 from hypothesis import settings as hypothesis_settings
 
 from django_elasticache_sessions.backends.cache import SessionStore
+from tests.servers.databases import Unavailable, Vendor, database
 from tests.servers.relay import Relay
 from tests.servers.valkey import Valkey
 
@@ -58,6 +60,25 @@ def point_sessions_at(settings, url: str, *, is_patient: bool = True, **options:
     caches["sessions"]["LOCATION"] = url
     caches["sessions"]["OPTIONS"] = {**(PATIENT if is_patient else {}), **options}
     settings.CACHES = caches
+
+
+@pytest.fixture
+def fallback_database(settings, django_db_blocker) -> Iterator[Callable[[Vendor], str]]:
+    """Make an empty database of a vendor and keep the rows of sessions there; its alias."""
+    with ExitStack() as stack, django_db_blocker.unblock():
+
+        def make(vendor: Vendor) -> str:
+            try:
+                alias = stack.enter_context(database(vendor))
+            except Unavailable as missing:
+                pytest.skip(f"this machine lacks {missing}")
+            settings.ELASTICACHE_SESSIONS = {
+                **getattr(settings, "ELASTICACHE_SESSIONS", {}),
+                "FALLBACK_DATABASE": alias,
+            }
+            return alias
+
+        yield make
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from .. import keys, operations
+from .. import keys
 from ..conf import get_configuration
 from ..drivers import aio, sync
 from ..exceptions import SessionStoreUnavailable
@@ -100,13 +100,13 @@ class HashSessionStore(Rotation):
     def clear_expired(cls) -> None:
         """Drop expired entries from the live indexes; the server expires sessions by itself."""
         configuration = get_configuration()
-        sync.get_driver(configuration.alias).run(operations.prune(configuration.naming))
+        sync.get_driver(configuration.alias).run(cls._operations.prune(configuration.naming))
 
     @classmethod
     async def aclear_expired(cls) -> None:
         """See clear_expired()."""
         configuration = get_configuration()
-        await aio.get_driver(configuration.alias).run(operations.prune(configuration.naming))
+        await aio.get_driver(configuration.alias).run(cls._operations.prune(configuration.naming))
 
     def _run(self, operation: Operation[T]) -> T:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, ClassVar
 from weakref import ref
 
 from django.contrib.sessions.backends.base import SessionBase
@@ -41,6 +41,8 @@ class _Rejection:
 class Loading(Lifetime):
     """The session as it was read, and its session key."""
 
+    #: The module whose operations keep this engine's sessions.
+    _operations: ClassVar[Any] = operations
     _session_cache: Any
     _codec: SessionCodec
 
@@ -67,7 +69,7 @@ class Loading(Lifetime):
             return self._empty()
         name = configuration.naming.session(self.session_key)
         try:
-            stored = yield from operations.load(name, self._older_names)
+            stored = yield from self._operations.load(name, self._older_names)
         except InvalidValue as problem:
             self.reject(name.sid, str(problem))
             return self._empty()

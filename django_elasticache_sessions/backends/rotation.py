@@ -38,7 +38,7 @@ class Rotation(Saving):
         is_renewal = user_id and naming.is_user(old.user_tag, user_id)
         created = old.created if is_renewal else time.time_ns() // 1000
         new, changes = self._new_session(key.name, created)
-        result = yield from operations.rotate(naming, old, key.name, new, fenced=fenced)
+        result = yield from self._operations.rotate(naming, old, key.name, new, fenced=fenced)
         if result == operations.OTHER_VERSION:
             yield from self._catch_up(old)
             return False
@@ -53,7 +53,7 @@ class Rotation(Saving):
         return True
 
     def _catch_up(self, old: StoredSession) -> Operation[None]:
-        stored = yield from operations.load(old.name, tuple)
+        stored = yield from self._operations.load(old.name, tuple)
         if stored is not None:
             self._stored = stored
             self._codec = self._make_codec(stored)
@@ -70,7 +70,8 @@ class Rotation(Saving):
             return False
         names = get_configuration().naming.session_everywhere(session_key)
         del session_key
-        return (yield from operations.exists(names))
+        found: bool = yield from self._operations.exists(names)
+        return found
 
     def _delete(self, session_key: str | None) -> Operation[None]:
         naming = get_configuration().naming
@@ -84,7 +85,9 @@ class Rotation(Saving):
         names = (stored.name,) if stored else naming.session_everywhere(session_key)
         # Error reports show the variables of every frame.
         del session_key
-        yield from operations.delete(naming, names, user_tag=stored.user_tag if stored else "")
+        yield from self._operations.delete(
+            naming, names, user_tag=stored.user_tag if stored else ""
+        )
 
 
 _DETACHED = "The session store did not serve this request, so its session key cannot be changed."

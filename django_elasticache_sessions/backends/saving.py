@@ -61,7 +61,7 @@ class Saving(Loading):
         configuration = get_configuration()
         name = configuration.naming.session(str(self.session_key))
         new, changes = self._new_session(name, time.time_ns() // 1000)
-        if not (yield from operations.create(configuration.naming, name, new)):
+        if not (yield from self._operations.create(configuration.naming, name, new)):
             raise CreateError
         self._take_as_stored(name, new, changes)
 
@@ -106,7 +106,7 @@ class Saving(Loading):
             user_tag=tag if is_other_user else None,
             indexed_user_tag=tag if is_due else "",
         )
-        version = yield from operations.save(configuration.naming, stored, save)
+        version = yield from self._operations.save(configuration.naming, stored, save)
         if version == operations.MISSING:
             raise SessionEnded(ENDED)
         data.mark_saved(changes, encoded)

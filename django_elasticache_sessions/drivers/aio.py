@@ -15,12 +15,15 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
+from asgiref.sync import sync_to_async
+from django.contrib.sessions.backends.base import CreateError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ..conf import get_configuration
-from ..exceptions import ReplyTooLarge, SessionStoreUnavailable
-from ..operations import Command, Operation
+from ..exceptions import InvalidValue, ReplyTooLarge, SessionStoreUnavailable
+from ..operations import ORIGIN, Command, Operation
 from . import sync
+from .origin import Origin, locate
 from .pools import make_async_pool
 from .protocols import AsyncServerConnection, AsyncServerPool
 from .replies import WIRE_ERRORS, ErrorReply, Health, classify, deserves_second_attempt, settle
@@ -57,6 +60,7 @@ class Line(asyncio.Protocol):
         writer = connection._writer
         if writer is None:
             raise ConnectionResetError("the connection closed at once")
+        self.origin = Origin()
         self._connection = connection
         self._seconds = connection.socket_timeout
         self._loop = asyncio.get_running_loop()
@@ -188,21 +192,25 @@ class Driver:
             self._farewell = self._at_loop_shutdown()
             await anext(self._farewell)
         try:
-            commands = next(operation)
+            step = next(operation)
             while True:
                 try:
-                    replies = await self._exchange(commands)
-                except (SessionStoreUnavailable, ReplyTooLarge) as problem:
-                    commands = operation.throw(problem)
+                    if isinstance(step, tuple):
+                        result = await self._exchange(step)
+                    else:
+                        result = await sync_to_async(step.run)()
+                except (SessionStoreUnavailable, InvalidValue, CreateError) as problem:
+                    step = operation.throw(problem)
                 else:
-                    commands = operation.send(replies)
+                    step = operation.send(result)
         except StopIteration as stop:
-            result: T = stop.value
-            return result
+            returned: T = stop.value
+            return returned
 
-    async def _exchange(self, commands: Sequence[Command]) -> list[Any]:
+    async def _exchange(self, commands: tuple[Command, ...]) -> list[Any]:
         try:
-            replies = await self._send(commands, get_configuration().load_limit_bytes)
+            send = self._locate if commands[-1] is ORIGIN else self._send
+            replies = await send(commands, get_configuration().load_limit_bytes)
         except SessionStoreUnavailable as problem:
             self.health.failed(problem)
             raise
@@ -231,6 +239,17 @@ class Driver:
             if type(reply) is ErrorReply:
                 return await self._settle(line, commands, replies, limit)
         return replies
+
+    async def _locate(self, commands: tuple[Command, ...], limit: int) -> list[Any]:
+        opened = await self._open()
+        locating = locate(lambda: (self._line or opened).origin, commands)
+        try:
+            commands = next(locating)
+            while True:
+                commands = locating.send(await self._send(commands, limit))
+        except StopIteration as stop:
+            located: list[Any] = stop.value
+            return located
 
     async def _settle(
         self, line: Line, commands: Sequence[Command], replies: list[Any], limit: int

@@ -15,12 +15,14 @@ from collections.abc import Sequence
 from threading import Lock
 from typing import Any, TypeVar, cast
 
+from django.contrib.sessions.backends.base import CreateError
 from django.core.signals import setting_changed
 from redis.connection import BlockingConnectionPool, ConnectionPool
 
 from ..conf import get_configuration
-from ..exceptions import ReplyTooLarge, SessionStoreUnavailable
-from ..operations import Command, Operation
+from ..exceptions import InvalidValue, ReplyTooLarge, SessionStoreUnavailable
+from ..operations import ORIGIN, Command, Operation
+from .origin import Origin, locate
 from .pools import make_pool
 from .protocols import ServerConnection, ServerPool
 from .replies import WIRE_ERRORS, ErrorReply, Health, classify, deserves_second_attempt, settle
@@ -39,7 +41,7 @@ T = TypeVar("T")
 class Line:
     """A connection and what is on its way over it; used by one thread at a time."""
 
-    __slots__ = ("_buffer", "_connection", "_reader", "_sock")
+    __slots__ = ("_buffer", "_connection", "_reader", "_sock", "origin")
 
     def __init__(self, connection: ServerConnection) -> None:
         """Take a connection that nobody else uses."""
@@ -47,6 +49,7 @@ class Line:
         self._sock: socket.socket | None = None
         self._reader = make_reader()
         self._buffer = bytearray(CHUNK_BYTES)
+        self.origin = Origin()
 
     def exchange(self, commands: Sequence[Command], limit: int) -> list[Any]:
         """Send commands and return their replies, of `limit` bytes each on average at most.
@@ -70,14 +73,20 @@ class Line:
 
     def hang_up(self) -> None:
         """Close the connection; the next exchange opens it anew."""
-        self._sock = None
+        self._forget_socket()
         self._connection.disconnect()
 
     def release(self, pool: ServerPool) -> None:
         """Give the connection back to its pool."""
         pool.release(self._connection)
 
+    def _forget_socket(self) -> None:
+        if self._sock is not None:
+            self._sock = None
+            self.origin = Origin()
+
     def _connect(self) -> socket.socket:
+        self._forget_socket()
         self._connection.connect()
         sock = self._connection._sock
         if sock is None:
@@ -121,28 +130,29 @@ class Driver:
     def run(self, operation: Operation[T]) -> T:
         """Run an operation to its end. Raises what it raises, and `SessionStoreUnavailable`."""
         try:
-            commands = next(operation)
+            step = next(operation)
             while True:
                 try:
-                    replies = self._exchange(commands)
-                except (SessionStoreUnavailable, ReplyTooLarge) as problem:
-                    commands = operation.throw(problem)
+                    result = self._exchange(step) if isinstance(step, tuple) else step.run()
+                except (SessionStoreUnavailable, InvalidValue, CreateError) as problem:
+                    step = operation.throw(problem)
                 else:
-                    commands = operation.send(replies)
+                    step = operation.send(result)
         except StopIteration as stop:
-            result: T = stop.value
-            return result
+            returned: T = stop.value
+            return returned
 
     def close(self) -> None:
         """Close every idle connection."""
         self._idle.clear()
         self.pool.disconnect()
 
-    def _exchange(self, commands: Sequence[Command]) -> list[Any]:
+    def _exchange(self, commands: tuple[Command, ...]) -> list[Any]:
         try:
             line, reused = self._checkout()
             try:
-                replies = self._send(line, commands, reused=reused)
+                send = self._locate if commands[-1] is ORIGIN else self._send
+                replies = send(line, commands, reused=reused)
             finally:
                 if self._keeps:
                     self._idle.append(line)
@@ -172,6 +182,16 @@ class Driver:
             if type(reply) is ErrorReply:
                 return _settle(line, commands, replies, limit)
         return replies
+
+    def _locate(self, line: Line, commands: tuple[Command, ...], *, reused: bool) -> list[Any]:
+        locating = locate(lambda: line.origin, commands)
+        try:
+            commands = next(locating)
+            while True:
+                commands = locating.send(self._send(line, commands, reused=reused))
+        except StopIteration as stop:
+            located: list[Any] = stop.value
+            return located
 
     def _checkout(self) -> tuple[Line, bool]:
         if self._pid != os.getpid():

@@ -23,13 +23,20 @@ class Script:
     def read(cls, name: str) -> Script:
         """Read a script that lies beside this file."""
         folder = files(__name__)
-        source = folder.joinpath(f"{name}.lua").read_bytes()
-        for call, part in ((b"(KEYS[2], ", "_index.lua"), (b"read(", "_metadata.lua")):
-            if call in source:
-                source = folder.joinpath(part).read_bytes() + source
+        body = folder.joinpath(f"{name}.lua").read_bytes()
+        parts = [part for part, calls in _PARTS.items() if any(call in body for call in calls)]
+        source = b"".join(folder.joinpath(part).read_bytes() for part in parts) + body
         # The server names scripts by SHA-1; nothing is secured by it.
         return cls(name, source, sha1(source, usedforsecurity=False).hexdigest().encode())
 
+
+#: What scripts are put together from, and the calls that ask for it.
+_PARTS = {
+    "_index.lua": (b"(KEYS[2], ",),
+    "_metadata.lua": (b"read(",),
+    "_merge.lua": (b"merge(",),
+    "_tombstone.lua": (b"kind(", b"bury("),
+}
 
 CREATE = Script.read("create")
 SAVE = Script.read("save")
@@ -38,5 +45,13 @@ DELETE = Script.read("delete")
 INDEX_USER = Script.read("index_user")
 PRUNE = Script.read("prune")
 REKEY = Script.read("rekey")
+# Those of the cached_db engine.
+FILL = Script.read("fill")
+FOLLOW = Script.read("follow")
+END = Script.read("end")
+DROP = Script.read("drop")
+CREATE_PENDING = Script.read("create_pending")
+SAVE_PENDING = Script.read("save_pending")
+DRAINED = Script.read("drained")
 
-BY_SHA = {script.sha: script for script in (CREATE, SAVE, ROTATE, DELETE, INDEX_USER, PRUNE, REKEY)}
+BY_SHA = {script.sha: script for script in globals().copy().values() if type(script) is Script}

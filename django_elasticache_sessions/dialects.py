@@ -1,0 +1,94 @@
+"""SQL as each database speaks it, and the session fields as a JSON object in a row."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode, b64encode
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from .exceptions import InvalidValue
+from .models import FallbackSession
+
+_ODD_NAME = "~base64:"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """What differs between databases, as SQL."""
+
+    now: str
+    #: The stored object with a JSON merge patch (RFC 7396) applied; its members are never objects.
+    merged: str
+    json: str = "%s"
+    #: A version just computed, so that the statement can tell it.
+    raised: str = "{0}"
+    greatest: str = "GREATEST"
+    returning: str = " RETURNING version"
+    on_conflict: str = " ON CONFLICT (sid) DO UPDATE SET "
+
+
+DIALECTS = {
+    "postgresql": Dialect(
+        now="FLOOR(EXTRACT(EPOCH FROM CLOCK_TIMESTAMP()))::bigint",
+        json="%s::jsonb",
+        merged="JSONB_STRIP_NULLS({table}.fields || %s::jsonb)",
+    ),
+    "sqlite": Dialect(
+        now="CAST(STRFTIME('%%s', 'now') AS integer)",
+        merged="JSON_PATCH({table}.fields, %s)",
+        greatest="MAX",
+    ),
+    "mysql": Dialect(
+        now="UNIX_TIMESTAMP()",
+        merged="JSON_MERGE_PATCH({table}.fields, %s)",
+        # UPDATE returns no columns there, but what this function was given last.
+        raised="LAST_INSERT_ID({0})",
+        returning="",
+        on_conflict=" ON DUPLICATE KEY UPDATE ",
+    ),
+}
+
+
+def sql(connection: BaseDatabaseWrapper, text: str) -> str:
+    """Fill in what depends on the database. No value ever stands in the text."""
+    table = connection.ops.quote_name(FallbackSession._meta.db_table)
+    return text.format(table=table, now=dialect_of(connection).now)
+
+
+def dialect_of(connection: BaseDatabaseWrapper) -> Dialect:
+    """Return how a connection's database speaks."""
+    return DIALECTS[connection.vendor]
+
+
+def to_json(fields: Mapping[str, bytes], removed: Iterable[str] = ()) -> str:
+    """Return encoded values, by field name, as a JSON object; removed fields are null."""
+    members: dict[str, str | None] = {
+        _member(name): b64encode(value).decode() for name, value in fields.items()
+    }
+    return json.dumps(members | dict.fromkeys(map(_member, removed)))
+
+
+def from_json(text: Any) -> dict[str, bytes]:
+    """Undo `to_json`. Raises `InvalidValue`."""
+    try:
+        members = json.loads(text) if isinstance(text, (str, bytes)) else text
+        return {_name(member): b64decode(value, validate=True) for member, value in members.items()}
+    except (ValueError, TypeError, AttributeError):
+        raise InvalidValue("its row in the database is damaged") from None
+
+
+def _member(name: str) -> str:
+    """Return a field's name in the JSON object; databases refuse NUL and lone surrogates there."""
+    if name.isprintable() and not name.startswith(_ODD_NAME):
+        return name
+    return _ODD_NAME + b64encode(name.encode("utf-8", "surrogatepass")).decode()
+
+
+def _name(member: str) -> str:
+    if not member.startswith(_ODD_NAME):
+        return member
+    return b64decode(member.removeprefix(_ODD_NAME)).decode("utf-8", "surrogatepass")

@@ -1,0 +1,62 @@
+"""Which primary a connection leads to: its replication id, new with each promotion and restart.
+
+What another primary held may have come over incomplete, by asynchronous replication or from an old
+snapshot.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Generator
+from typing import Any
+
+from ..operations import ORIGIN, Command
+
+#: A proxy or load balancer may lead the same connection to another primary.
+KNOWN_SECONDS = 1.0
+#: Of a server that does not tell.
+UNKNOWN = b"0"
+_REPLICATION_ID = re.compile(rb"master_replid:([0-9a-f]{8})")
+
+
+class Origin:
+    """What is known of the server behind one connection."""
+
+    __slots__ = ("_until", "id")
+
+    def __init__(self) -> None:
+        """Begin with nothing known."""
+        self.id = UNKNOWN
+        self._until = 0.0
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the server was asked a short while ago."""
+        return time.monotonic() < self._until
+
+    def learn(self, info: bytes) -> bytes:
+        """Take a reply to `INFO replication`; return the id in it."""
+        found = _REPLICATION_ID.search(info)
+        self.id = found[1] if found else UNKNOWN
+        self._until = time.monotonic() + KNOWN_SECONDS
+        return self.id
+
+
+def locate(
+    current: Callable[[], Origin], commands: tuple[Command, ...]
+) -> Generator[tuple[Command, ...], list[Any], list[Any]]:
+    """Answer the last of `commands`, which is `ORIGIN`, from what is known, or have it asked along.
+
+    `current` returns what is known of the connection in use, which a reconnection replaces.
+    """
+    origin = current()
+    is_known = origin.is_known
+    replies = yield commands[:-1] if is_known else commands
+    if current() is not origin:
+        # Asked after the rest was answered: an id that is too new is of no harm.
+        [info] = yield (ORIGIN,)
+        return [*replies[: len(commands) - 1], current().learn(info)]
+    if is_known:
+        return [*replies, origin.id]
+    return [*replies[:-1], origin.learn(replies[-1])]

@@ -1,0 +1,305 @@
+"""The operations of the `cached_db` engine: the row is the truth, the hash its cache.
+
+The same operations as in `operations`, each a generator as there. A write goes to the row first;
+its version tells the hash whether it may follow. What cannot reach the cache marks its row, what
+cannot reach the database waits in the hash (see `outbox`).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from django.contrib.sessions.backends.base import CreateError
+
+from . import operations, outbox, rows, scripts
+from .exceptions import DatabaseUnavailable, InvalidValue, SessionStoreUnavailable
+from .homes import Homes, ask_cache, ask_database, get_homes
+from .keys import Naming, SessionName
+from .operations import (
+    MISSING,
+    NAME_TAKEN,
+    ORIGIN,
+    OTHER_VERSION,
+    Command,
+    NewSession,
+    Operation,
+    Save,
+    StoredSession,
+    Word,
+    parse_session,
+    read_commands,
+    run,
+)
+
+security_logger = logging.getLogger("django.security.SuspiciousSession")
+
+#: A reader that took longer leaves the cache alone; tombstones stay for twice as long.
+FILL_SECONDS = 30.0
+
+
+def load(
+    name: SessionName, older_names: Callable[[], Sequence[SessionName]]
+) -> Operation[StoredSession | None]:
+    """See operations.load(). Reads the row where the hash is missing or cannot be trusted."""
+    homes = get_homes()
+    began = time.monotonic()
+    cached, origin = None, None
+    names: tuple[SessionName, ...] = (name,)
+    try:
+        cached, origin = yield from _cached(homes, names)
+        if cached is None and (older := older_names()):
+            names = (name, *older)
+            cached, origin = yield from _cached(homes, tuple(older))
+    except SessionStoreUnavailable:
+        names = (name, *older_names())
+    if cached and (cached.is_pending or cached.origin == origin):
+        return cached
+    try:
+        stored = yield from _stored(homes, names)
+    except DatabaseUnavailable:
+        if cached:
+            # Nobody can tell whether it is the newest; it is all there is.
+            return cached
+        raise
+    if origin is not None and time.monotonic() - began < FILL_SECONDS:
+        yield from _heal(homes, cached, stored, origin)
+    return stored
+
+
+def exists(names: Sequence[SessionName]) -> Operation[bool]:
+    """See operations.exists()."""
+    stored = yield from load(names[0], lambda: names[1:])
+    return stored is not None
+
+
+def create(naming: Naming, name: SessionName, new: NewSession) -> Operation[bool]:
+    """See operations.create()."""
+    homes = get_homes()
+    if new.ttl <= 0:
+        return True
+    try:
+        is_new = yield from ask_database(homes, rows.create, _content(name, new))
+    except DatabaseUnavailable:
+        return (yield from outbox.create(homes, naming, name, new))
+    if is_new:
+        yield from _try_cache(homes, _creation(homes, naming, name, new))
+    return is_new
+
+
+def save(naming: Naming, stored: StoredSession, change: Save) -> Operation[int]:
+    """See operations.save()."""
+    homes = get_homes()
+    if change.ttl <= 0:
+        yield from delete(naming, (stored.name,), user_tag=stored.user_tag)
+        return stored.version
+    patch = rows.Patch(
+        stored.name.digest,
+        change.ttl,
+        change.changed,
+        change.removed,
+        change.replace,
+        change.user_tag,
+        homes.cache.is_open,
+    )
+    try:
+        if stored.is_pending:
+            yield from outbox.drain(homes, naming, stored.name)
+        version = yield from ask_database(homes, rows.merge, patch)
+    except DatabaseUnavailable:
+        return (yield from outbox.save(homes, naming, stored, change))
+    if version == MISSING:
+        yield from _try_cache(homes, (outbox.end_command(naming, stored.name),))
+        return MISSING
+    commands = (
+        _follow(stored.name, change, version - patch.step, version),
+        *operations.user_commands(naming, stored, change),
+    )
+    try:
+        [followed, *_] = yield from ask_cache(homes, commands)
+    except SessionStoreUnavailable:
+        yield from _mark_stale(homes, (stored.name,), is_marked=patch.cache_stale)
+        return version
+    return MISSING if followed == _ENDED else version
+
+
+def rotate(
+    naming: Naming, old: StoredSession, name: SessionName, new: NewSession, *, fenced: bool
+) -> Operation[int]:
+    """See operations.rotate(). Needs the database, as a login does."""
+    homes = get_homes()
+    if new.ttl <= 0:
+        yield from delete(naming, (old.name,), user_tag=old.user_tag)
+        return 1
+    if old.is_pending:
+        yield from outbox.drain(homes, naming, old.name)
+    is_stale = homes.cache.is_open
+    fence = old.version if fenced and not old.is_pending else None
+    try:
+        is_rotated = yield from ask_database(
+            homes,
+            rows.rotate,
+            old.name.digest,
+            fence,
+            _content(name, new),
+            cache_stale=is_stale,
+        )
+    except CreateError:
+        return NAME_TAKEN
+    if not is_rotated:
+        left = yield from ask_database(homes, rows.load, (old.name.digest,))
+        if left:
+            return OTHER_VERSION
+        yield from _try_cache(homes, (outbox.end_command(naming, old.name),))
+        return MISSING
+    commands = [outbox.end_command(naming, old.name), *_creation(homes, naming, name, new)]
+    if old.user_tag:
+        commands.append(operations.forget_user(naming, old.user_tag, old.name))
+    try:
+        yield from ask_cache(homes, tuple(commands))
+    except SessionStoreUnavailable:
+        yield from _mark_stale(homes, (old.name,), is_marked=is_stale)
+    return 1
+
+
+def delete(naming: Naming, names: Sequence[SessionName], *, user_tag: str) -> Operation[None]:
+    """See operations.delete()."""
+    homes = get_homes()
+    digests = tuple(name.digest for name in names)
+    is_stale = homes.cache.is_open
+    try:
+        # A session that was never in the database may be in a cache that cannot be asked.
+        ended = yield from ask_database(
+            homes, rows.end, digests, cache_stale=is_stale, is_known=not is_stale
+        )
+    except DatabaseUnavailable:
+        yield from outbox.end(homes, naming, names, user_tag=user_tag)
+        return
+    commands = [outbox.end_command(naming, name, is_known=ended > 0) for name in names]
+    if user_tag:
+        commands.append(operations.forget_user(naming, user_tag, names[0]))
+    try:
+        replies = yield from ask_cache(homes, tuple(commands))
+    except SessionStoreUnavailable:
+        if not is_stale:
+            yield from ask_database(homes, rows.end, digests, cache_stale=True, is_known=False)
+        homes.has_marked = True
+        return
+    found = [(name, *reply) for name, reply in zip(names, replies, strict=False)]
+    if any(was_pending for _, _, was_pending in found):
+        yield from ask_database(homes, rows.end, digests, cache_stale=False, is_known=False)
+    left = [
+        operations.forget_user(naming, tag.decode(), name)
+        for name, tag, _ in found
+        if tag and not user_tag
+    ]
+    if left:
+        yield from _try_cache(homes, tuple(left))
+
+
+def prune(naming: Naming) -> Operation[int]:
+    """See operations.prune(). Deletes expired rows too, in batches along the primary key."""
+    homes = get_homes()
+    deleted, last = 0, None
+    while True:
+        swept = yield from ask_database(homes, rows.delete_expired, last, _SWEEP_ROWS)
+        deleted += swept.deleted
+        last = swept.last
+        if last is None:
+            break
+    return deleted + (yield from operations.prune(naming))
+
+
+def _cached(
+    homes: Homes, names: tuple[SessionName, ...]
+) -> Operation[tuple[StoredSession | None, bytes]]:
+    """Return the session found in the cache, if any, and which primary the cache is."""
+    commands = tuple(command for name in names for command in read_commands(name))
+    *replies, origin = yield from ask_cache(homes, (*commands, ORIGIN))
+    homes.origin = origin
+    for name, fields, ttl in zip(names, replies[::2], replies[1::2], strict=True):
+        try:
+            stored = parse_session(name, fields, ttl)
+        except InvalidValue as problem:
+            security_logger.warning("Session %s rejected: %s.", name.sid, problem)
+            continue
+        if stored:
+            return stored, origin
+    return None, origin
+
+
+def _stored(homes: Homes, names: Sequence[SessionName]) -> Operation[StoredSession | None]:
+    found = yield from ask_database(homes, rows.load, tuple(name.digest for name in names))
+    by_digest = {row.sid: row for row in found}
+    for name in names:
+        row = by_digest.get(name.digest)
+        if row:
+            return StoredSession(
+                name, row.created, row.saved, row.expires, row.version, row.user_tag, row.fields
+            )
+    return None
+
+
+def _heal(
+    homes: Homes, cached: StoredSession | None, stored: StoredSession | None, origin: bytes
+) -> Operation[None]:
+    """Give the cache what the database holds."""
+    if stored:
+        yield from _try_cache(homes, (_fill(stored, origin),))
+    elif cached:
+        ended = (cached.name.hash_key, cached.name.index_key)
+        yield from _try_cache(
+            homes, (run(scripts.DROP, ended, (cached.name.sid, cached.version, 1)),)
+        )
+
+
+def _try_cache(homes: Homes, commands: tuple[Command, ...]) -> Operation[list[Any] | None]:
+    """Tell the cache what it may as well not know."""
+    try:
+        return (yield from ask_cache(homes, commands))
+    except SessionStoreUnavailable:
+        return None
+
+
+def _mark_stale(homes: Homes, names: Sequence[SessionName], *, is_marked: bool) -> Operation[None]:
+    """Note in the rows that the cache could not be told."""
+    if not is_marked:
+        for name in names:
+            yield from ask_database(homes, rows.mark_stale, name.digest)
+    homes.has_marked = True
+
+
+def _creation(
+    homes: Homes, naming: Naming, name: SessionName, new: NewSession
+) -> tuple[Command, ...]:
+    now = int(time.time())
+    first = StoredSession(name, new.created, now, now + new.ttl, 1, new.user_tag, new.fields)
+    fill = _fill(first, homes.origin)
+    if not new.user_tag:
+        return (fill,)
+    return (fill, operations.index_user(naming, new.user_tag, name, new.ttl))
+
+
+def _fill(stored: StoredSession, origin: bytes) -> Command:
+    name = stored.name
+    numbers = f"{stored.created} {stored.saved} {stored.expires} {stored.version}"
+    metadata = f"{numbers} {stored.user_tag} @{origin.decode()}"
+    ttl = max(1, stored.expires - int(time.time()))
+    words = (name.sid, ttl, stored.version, metadata, *operations.pairs(stored.fields))
+    return run(scripts.FILL, (name.hash_key, name.index_key), words)
+
+
+def _follow(name: SessionName, change: Save, before: int, after: int) -> Command:
+    sid, (ttl, user, *rest) = name.sid, change.words()
+    words: tuple[Word, ...] = (sid, ttl, user, before, after, *rest)
+    return run(scripts.FOLLOW, (name.hash_key, name.index_key), words)
+
+
+def _content(name: SessionName, new: NewSession) -> rows.Content:
+    return rows.Content(name.digest, new.ttl, new.created, new.user_tag, new.fields)
+
+
+_ENDED = -1
+_SWEEP_ROWS = 1000

@@ -1,0 +1,33 @@
+"""The database's copy of sessions, for the `cached_db` engine."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+
+class FallbackSession(models.Model):
+    """A session's row: named by its `sid`, its values encoded as they are in the hash.
+
+    An ended session leaves its row for an hour, without data, so that nothing brings it back.
+    `created` is in microseconds, `saved` and `expires` in seconds since the epoch, by the
+    database's clock; `cache_stale` is true where the hash may be older than the row, else null.
+    """
+
+    # In hexadecimal: some databases' texts do not tell capitals, and MariaDB's uuid takes not all.
+    sid = models.CharField(_("session id"), max_length=32, primary_key=True)
+    fields = models.JSONField(_("fields"))
+    user_tag = models.CharField(_("user"), max_length=22)
+    created = models.BigIntegerField(_("created"))
+    saved = models.BigIntegerField(_("saved"))
+    expires = models.BigIntegerField(_("expires"), db_index=True)
+    version = models.BigIntegerField(_("version"))
+    is_ended = models.BooleanField(_("ended"))
+    cache_stale = models.BooleanField(_("cache is stale"), null=True, db_index=True)
+
+    class Meta:
+        verbose_name = _("stored session")
+        verbose_name_plural = _("stored sessions")
+
+    def __str__(self) -> str:
+        return self.sid

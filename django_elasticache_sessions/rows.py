@@ -1,0 +1,297 @@
+"""The statements on the fallback rows.
+
+Each is one SQL statement, unless it says otherwise. Times are the database's: an application server
+whose clock is wrong neither ends nor prolongs a session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from django.contrib.sessions.backends.base import CreateError
+from django.db import IntegrityError, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from .dialects import dialect_of, from_json, sql, to_json
+
+#: Seconds that the row of an ended session stays, so that nothing brings the session back.
+ENDED_SECONDS = 3600
+
+
+class Row(NamedTuple):
+    """A session's row; `ttl` in seconds, the rest as in `FallbackSession`."""
+
+    sid: bytes
+    created: int
+    saved: int
+    expires: int
+    version: int
+    user_tag: str
+    fields: dict[str, bytes]
+    ttl: int
+
+
+class Stale(NamedTuple):
+    """A session whose hash may be older than its row."""
+
+    sid: bytes
+    version: int
+    is_ended: bool
+
+
+class Swept(NamedTuple):
+    """What a sweep did: the last primary key of its range, `None` at the end, and rows deleted."""
+
+    last: bytes | None
+    deleted: int
+
+
+class Content(NamedTuple):
+    """What a row is to hold; `ttl` in seconds, `created` in microseconds since the epoch."""
+
+    sid: bytes
+    ttl: int
+    created: int
+    user_tag: str
+    fields: Mapping[str, bytes]
+
+
+class Patch(NamedTuple):
+    """What a save changes in a row; `user_tag` is `None` while the user stays the same."""
+
+    sid: bytes
+    ttl: int
+    changed: Mapping[str, bytes]
+    removed: Sequence[str]
+    replace: bool
+    user_tag: str | None
+    cache_stale: bool
+
+    @property
+    def step(self) -> int:
+        """By how much the version rises: not at all for a touch."""
+        return 1 if self.changed or self.removed or self.replace else 0
+
+
+def load(connection: BaseDatabaseWrapper, sids: Sequence[bytes]) -> list[Row]:
+    """Return the rows of the sessions that live, of those asked for.
+
+    Raises `InvalidValue` for a row that cannot be a session's.
+    """
+    places = ", ".join(["%s"] * len(sids))
+    query = sql(
+        connection,
+        "SELECT sid, created, saved, expires, version, user_tag, fields, expires - {now} "
+        f"FROM {{table}} WHERE sid IN ({places}) AND NOT is_ended AND expires > {{now}}",
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(query, [sid.hex() for sid in sids])
+        return [_row(found) for found in cursor.fetchall()]
+
+
+def create(connection: BaseDatabaseWrapper, new: Content, *, version: int = 1) -> bool:
+    """Insert a session's first row; `False` where there is one.
+
+    A repeat after a lost reply finds its own row: creation times are in microseconds.
+    """
+    query = _insert(connection, ended="FALSE")
+    if connection.vendor != "mysql":
+        query += " ON CONFLICT (sid) DO NOTHING"
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(query, _content(connection, new, version=version))
+            if cursor.rowcount == 1:
+                return True
+    except IntegrityError:
+        # MySQL has no way to leave out a row that is there, and nothing else.
+        pass
+    return any(row.created == new.created for row in load(connection, [new.sid]))
+
+
+def merge(connection: BaseDatabaseWrapper, patch: Patch, *, at_least: int | None = None) -> int:
+    """Merge changes into a session; return its version, 0 when it is gone.
+
+    With `at_least` the version becomes higher than that, and a row may have expired: the hash,
+    whose changes are being brought into it, lived on.
+    """
+    dialect = dialect_of(connection)
+    version, alive = "{table}.version", " AND expires > {now}"
+    parameters: list[Any] = [to_json(patch.changed, () if patch.replace else patch.removed)]
+    if at_least is not None:
+        version, alive = f"{dialect.greatest}({{table}}.version, %s)", ""
+        parameters.append(at_least)
+    sets = [
+        "fields = " + (dialect.json if patch.replace else dialect.merged),
+        "version = " + dialect.raised.format(f"{version} + %s"),
+        "saved = {now}",
+        "expires = {now} + %s",
+    ]
+    parameters += [patch.step, patch.ttl]
+    if patch.user_tag is not None:
+        sets.append("user_tag = %s")
+        parameters.append(patch.user_tag)
+    if patch.cache_stale:
+        sets.append("cache_stale = TRUE")
+    query = sql(
+        connection,
+        f"UPDATE {{table}} SET {', '.join(sets)} WHERE sid = %s AND NOT is_ended{alive}"
+        + dialect.returning,
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(query, [*parameters, patch.sid.hex()])
+        if not dialect.returning:
+            return int(cursor.lastrowid) if cursor.rowcount else 0
+        found = cursor.fetchone()
+    return found[0] if found else 0
+
+
+def end(
+    connection: BaseDatabaseWrapper, sids: Sequence[bytes], *, cache_stale: bool, is_known: bool
+) -> int:
+    """End sessions for good; return how many there were.
+
+    Where they need not have a row (`not is_known`), one is inserted.
+    """
+    sets = _ended_sets(connection, cache_stale=cache_stale)
+    with connection.cursor() as cursor:
+        if is_known:
+            places = ", ".join(["%s"] * len(sids))
+            where = f"WHERE sid IN ({places}) AND NOT is_ended"
+            cursor.execute(
+                sql(connection, f"UPDATE {{table}} SET {sets} {where}"), [sid.hex() for sid in sids]
+            )
+            return int(cursor.rowcount)
+        on_conflict = sql(connection, dialect_of(connection).on_conflict + sets)
+        query = _insert(connection, ended="TRUE") + on_conflict
+        for sid in sids:
+            nothing = Content(sid, ENDED_SECONDS, 0, "", {})
+            cursor.execute(query, _content(connection, nothing, version=1, cache_stale=cache_stale))
+        return len(sids)
+
+
+def rotate(
+    connection: BaseDatabaseWrapper,
+    old: bytes,
+    version: int | None,
+    new: Content,
+    *,
+    cache_stale: bool,
+) -> bool:
+    """End a session and begin another, as one; `False` when the old one is not at this version.
+
+    Raises `CreateError` when the new name is taken; the old session then goes on.
+    """
+    sets = _ended_sets(connection, cache_stale=cache_stale)
+    fence = "" if version is None else " AND version = %s"
+    query = sql(
+        connection,
+        f"UPDATE {{table}} SET {sets} WHERE sid = %s AND NOT is_ended AND expires > {{now}}{fence}",
+    )
+    parameters: list[Any] = [old.hex(), *([] if version is None else [version])]
+    with transaction.atomic(using=connection.alias):
+        with connection.cursor() as cursor:
+            cursor.execute(query, parameters)
+            if not cursor.rowcount:
+                return False
+        if not create(connection, new):
+            raise CreateError
+        return True
+
+
+def drain(connection: BaseDatabaseWrapper, whole: Content, patch: Patch, version: int) -> int:
+    """Bring what only the hash holds into the row; return its version, 0 when it was ended.
+
+    The row may be missing, or hold what others have saved meanwhile in other fields.
+    """
+    merged = merge(connection, patch, at_least=version)
+    if merged:
+        return merged
+    return version if create(connection, whole, version=version) else 0
+
+
+def mark_stale(connection: BaseDatabaseWrapper, sid: bytes) -> None:
+    """Note that the hash of a session may be older than its row."""
+    query = sql(connection, "UPDATE {table} SET cache_stale = TRUE WHERE sid = %s")
+    with connection.cursor() as cursor:
+        cursor.execute(query, [sid.hex()])
+
+
+def stale(connection: BaseDatabaseWrapper, limit: int) -> list[Stale]:
+    """Return up to `limit` sessions whose hash may be older than their row."""
+    query = sql(connection, "SELECT sid, version, is_ended FROM {table} WHERE cache_stale LIMIT %s")
+    with connection.cursor() as cursor:
+        cursor.execute(query, [limit])
+        return [Stale(bytes.fromhex(sid), version, bool(ended)) for sid, version, ended in cursor]
+
+
+def unmark(connection: BaseDatabaseWrapper, mended: Sequence[Stale]) -> None:
+    """Note that hashes were dropped, unless their rows were saved again since."""
+    where = " OR ".join(["(sid = %s AND version = %s)"] * len(mended))
+    query = sql(
+        connection, f"UPDATE {{table}} SET cache_stale = NULL WHERE cache_stale AND ({where})"
+    )
+    parameters = [word for row in mended for word in (row.sid.hex(), row.version)]
+    with connection.cursor() as cursor:
+        cursor.execute(query, parameters)
+
+
+def delete_expired(connection: BaseDatabaseWrapper, after: bytes | None, limit: int) -> Swept:
+    """Delete what has expired, ended sessions' rows too, among `limit` rows in the key's order."""
+    since = " AND sid > %s" if after else ""
+    lower = [after.hex()] if after else []
+    last_of_range = sql(
+        connection,
+        f"SELECT sid FROM {{table}} WHERE TRUE{since} ORDER BY sid LIMIT 1 OFFSET %s",
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(last_of_range, [*lower, limit - 1])
+        found = cursor.fetchone()
+        last = bytes.fromhex(found[0]) if found else None
+        until = " AND sid <= %s" if last else ""
+        delete = sql(connection, f"DELETE FROM {{table}} WHERE expires <= {{now}}{since}{until}")
+        cursor.execute(delete, [*lower, *([last.hex()] if last else [])])
+        return Swept(last, cursor.rowcount)
+
+
+def _insert(connection: BaseDatabaseWrapper, *, ended: str) -> str:
+    """Return the start of an INSERT, whose parameters are those of `_content`."""
+    dialect = dialect_of(connection)
+    return sql(
+        connection,
+        "INSERT INTO {table} "
+        "(sid, fields, user_tag, created, version, expires, cache_stale, saved, is_ended) VALUES "
+        f"(%s, {dialect.json}, %s, %s, %s, {{now}} + %s, %s, {{now}}, {ended})",
+    )
+
+
+def _content(
+    connection: BaseDatabaseWrapper, new: Content, *, version: int, cache_stale: bool = False
+) -> list[Any]:
+    return [
+        new.sid.hex(),
+        to_json(new.fields),
+        new.user_tag,
+        new.created,
+        version,
+        new.ttl,
+        cache_stale or None,
+    ]
+
+
+def _ended_sets(connection: BaseDatabaseWrapper, *, cache_stale: bool) -> str:
+    dialect = dialect_of(connection)
+    stale = "TRUE" if cache_stale else "NULL"
+    empty = dialect.json.replace("%s", "'{{}}'")
+    return (
+        f"fields = {empty}, user_tag = '', saved = {{now}}, is_ended = TRUE, "
+        f"expires = {{now}} + {ENDED_SECONDS}, version = {{table}}.version + 1, "
+        f"cache_stale = {stale}"
+    )
+
+
+def _row(found: Sequence[Any]) -> Row:
+    sid, created, saved, expires, version, user_tag, fields, ttl = found
+    return Row(
+        bytes.fromhex(sid), created, saved, expires, version, user_tag, from_json(fields), ttl
+    )

@@ -1,0 +1,96 @@
+"""Running statements on the fallback database, from operations that do no input or output."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db import DatabaseError, InterfaceError, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.utils.connection import ConnectionDoesNotExist
+
+from .exceptions import DatabaseUnavailable
+
+T = TypeVar("T")
+logger = logging.getLogger("django_elasticache_sessions")
+
+ATTEMPTS = 3
+#: SQLSTATEs of PostgreSQL: serialization failure, deadlock.
+_PASSING_STATES = ("40001", "40P01")
+#: Error numbers of MySQL: lock wait timeout, deadlock, changed since last read (MariaDB).
+_PASSING_NUMBERS = (1205, 1213, 1020)
+_PASSING_TEXTS = ("database is locked", "database table is locked")
+_READ_ONLY = ("read-only", "readonly", "read only")
+
+
+@dataclass(frozen=True, slots=True)
+class Statement(Generic[T]):
+    """A step of an operation: a function of `rows`, to be called with a connection."""
+
+    alias: str
+    function: Callable[..., T]
+    arguments: tuple[Any, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def run(self) -> T:
+        """Call it. Raises `DatabaseUnavailable`, and what the function raises.
+
+        What another transaction or a connection gone idle caused is tried again, a bounded number
+        of times, unless a transaction is open, which would not have what it had before.
+        """
+        for attempt in range(1, ATTEMPTS + 1):
+            connection = self._connection()
+            was_connected = connection.connection is not None
+            try:
+                return self.function(connection, *self.arguments, **self.options)
+            except (DatabaseError, InterfaceError) as error:
+                is_last = attempt == ATTEMPTS or connection.in_atomic_block
+                if is_last or not _is_passing(connection, error, was_connected=was_connected):
+                    raise DatabaseUnavailable(_describe(self.alias, error)) from None
+        raise AssertionError
+
+    def _connection(self) -> BaseDatabaseWrapper:
+        try:
+            return connections[self.alias]
+        except ConnectionDoesNotExist:
+            raise ImproperlyConfigured(unknown_alias(self.alias)) from None
+
+
+def unknown_alias(alias: str) -> str:
+    """Say that `FALLBACK_DATABASE` names a database that is not there."""
+    return f"ELASTICACHE_SESSIONS['FALLBACK_DATABASE'] is {alias!r}, which DATABASES does not have."
+
+
+def _is_passing(connection: BaseDatabaseWrapper, error: Exception, *, was_connected: bool) -> bool:
+    """Tell whether another attempt may go better; gives up a connection that is dead."""
+    cause = error.__cause__
+    if (
+        getattr(cause, "sqlstate", None) in _PASSING_STATES
+        or (getattr(cause, "args", ()) or (None,))[0] in _PASSING_NUMBERS
+        or any(text in str(error) for text in _PASSING_TEXTS)
+    ):
+        return True
+    connection.close_if_unusable_or_obsolete()
+    return was_connected and connection.connection is None
+
+
+def _describe(alias: str, error: Exception) -> str:
+    # The texts of databases show statements and values; their classes do not.
+    name = f"The fallback database {alias!r} did not serve"
+    if _is_table_missing(error):
+        return f'{name}: its table is missing. Run "manage.py migrate --database={alias}".'
+    if any(text in str(error).lower() for text in _READ_ONLY):
+        return f"{name}: it is read-only. Point DATABASES[{alias!r}] at the primary."
+    return f"{name} ({type(error).__name__})."
+
+
+def _is_table_missing(error: Exception) -> bool:
+    cause = error.__cause__
+    return (
+        getattr(cause, "sqlstate", None) == "42P01"
+        or (getattr(cause, "args", ()) or (None,))[0] == 1146
+        or "no such table" in str(error)
+    )

