@@ -8,8 +8,9 @@ cannot reach the database waits in the hash (see `outbox`).
 from __future__ import annotations
 
 import logging
+import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from django.contrib.sessions.backends.base import CreateError
@@ -36,8 +37,8 @@ from .operations import (
 
 security_logger = logging.getLogger("django.security.SuspiciousSession")
 
-#: A reader that took longer leaves the cache alone; tombstones stay for twice as long.
-FILL_SECONDS = 30.0
+#: A reader of the database that takes longer leaves the cache alone.
+LEASE_SECONDS = 30
 
 
 def load(
@@ -45,27 +46,29 @@ def load(
 ) -> Operation[StoredSession | None]:
     """See operations.load(). Reads the row where the hash is missing or cannot be trusted."""
     homes = get_homes()
-    began = time.monotonic()
-    cached, origin = None, None
     names: tuple[SessionName, ...] = (name,)
+    cached, lease = None, None
     try:
         cached, origin = yield from _cached(homes, names)
         if cached is None and (older := older_names()):
             names = (name, *older)
             cached, origin = yield from _cached(homes, tuple(older))
+        if cached and (cached.is_pending or cached.origin == origin):
+            return cached
+        lease = yield from _lease(homes, names)
     except SessionStoreUnavailable:
         names = (name, *older_names())
-    if cached and (cached.is_pending or cached.origin == origin):
-        return cached
+    if lease == {}:
+        return None
     try:
-        stored = yield from _stored(homes, names)
+        stored, ttl = yield from _stored(homes, names)
     except DatabaseUnavailable:
         if cached:
             # Nobody can tell whether it is the newest; it is all there is.
             return cached
         raise
-    if origin is not None and time.monotonic() - began < FILL_SECONDS:
-        yield from _heal(homes, cached, stored, origin)
+    if lease:
+        yield from _heal(homes, stored, ttl, lease)
     return stored
 
 
@@ -158,9 +161,14 @@ def rotate(
     if old.user_tag:
         commands.append(operations.forget_user(naming, old.user_tag, old.name))
     try:
-        yield from ask_cache(homes, tuple(commands))
+        [(_, lacking), *_] = yield from ask_cache(homes, tuple(commands))
     except SessionStoreUnavailable:
         yield from _mark_stale(homes, (old.name,), is_marked=is_stale)
+        return 1
+    if lacking == _LACKS_END:
+        # Ended while the database was unavailable, which could not know.
+        yield from delete(naming, (name,), user_tag=new.user_tag)
+        return MISSING
     return 1
 
 
@@ -171,13 +179,13 @@ def delete(naming: Naming, names: Sequence[SessionName], *, user_tag: str) -> Op
     is_stale = homes.cache.is_open
     try:
         # A session that was never in the database may be in a cache that cannot be asked.
-        ended = yield from ask_database(
+        yield from ask_database(
             homes, rows.end, digests, cache_stale=is_stale, is_known=not is_stale
         )
     except DatabaseUnavailable:
         yield from outbox.end(homes, naming, names, user_tag=user_tag)
         return
-    commands = [outbox.end_command(naming, name, is_known=ended > 0) for name in names]
+    commands = [outbox.end_command(naming, name) for name in names]
     if user_tag:
         commands.append(operations.forget_user(naming, user_tag, names[0]))
     try:
@@ -188,7 +196,7 @@ def delete(naming: Naming, names: Sequence[SessionName], *, user_tag: str) -> Op
         homes.has_marked = True
         return
     found = [(name, *reply) for name, reply in zip(names, replies, strict=False)]
-    if any(was_pending for _, _, was_pending in found):
+    if any(lacking == _LACKS_SESSION for _, _, lacking in found):
         yield from ask_database(homes, rows.end, digests, cache_stale=False, is_known=False)
     left = [
         operations.forget_user(naming, tag.decode(), name)
@@ -230,29 +238,42 @@ def _cached(
     return None, origin
 
 
-def _stored(homes: Homes, names: Sequence[SessionName]) -> Operation[StoredSession | None]:
+def _stored(
+    homes: Homes, names: Sequence[SessionName]
+) -> Operation[tuple[StoredSession | None, int]]:
+    """Return the session found in the database, if any, and the seconds that it has left."""
     found = yield from ask_database(homes, rows.load, tuple(name.digest for name in names))
     by_digest = {row.sid: row for row in found}
     for name in names:
         row = by_digest.get(name.digest)
         if row:
-            return StoredSession(
-                name, row.created, row.saved, row.expires, row.version, row.user_tag, row.fields
-            )
-    return None
+            created, saved, expires, version, user_tag, fields, ttl = row[1:]
+            stored = StoredSession(name, created, saved, expires, version, user_tag, fields)
+            return stored, ttl
+    return None, 0
+
+
+def _lease(homes: Homes, names: Sequence[SessionName]) -> Operation[dict[SessionName, bytes]]:
+    """Announce that rows are about to be read; return the tokens, none for those that ended."""
+    token = secrets.token_hex(8)
+    words = (token, LEASE_SECONDS)
+    replies = yield from ask_cache(
+        homes, tuple(run(scripts.LEASE, (name.hash_key,), words) for name in names)
+    )
+    return {name: token for name, token in zip(names, replies, strict=True) if token}
 
 
 def _heal(
-    homes: Homes, cached: StoredSession | None, stored: StoredSession | None, origin: bytes
+    homes: Homes, stored: StoredSession | None, ttl: int, lease: Mapping[SessionName, bytes]
 ) -> Operation[None]:
-    """Give the cache what the database holds."""
+    """Give the cache what the database holds, or take away what it does not."""
     if stored:
-        yield from _try_cache(homes, (_fill(stored, origin),))
-    elif cached:
-        ended = (cached.name.hash_key, cached.name.index_key)
-        yield from _try_cache(
-            homes, (run(scripts.DROP, ended, (cached.name.sid, cached.version, 1)),)
-        )
+        commands = [_fill(homes, stored, ttl, lease.get(stored.name, b""))]
+    else:
+        commands = [
+            run(scripts.DROP, (name.hash_key, name.index_key), (name.sid, 0, 1)) for name in lease
+        ]
+    yield from _try_cache(homes, tuple(commands))
 
 
 def _try_cache(homes: Homes, commands: tuple[Command, ...]) -> Operation[list[Any] | None]:
@@ -276,18 +297,17 @@ def _creation(
 ) -> tuple[Command, ...]:
     now = int(time.time())
     first = StoredSession(name, new.created, now, now + new.ttl, 1, new.user_tag, new.fields)
-    fill = _fill(first, homes.origin)
+    fill = _fill(homes, first, new.ttl, b"")
     if not new.user_tag:
         return (fill,)
     return (fill, operations.index_user(naming, new.user_tag, name, new.ttl))
 
 
-def _fill(stored: StoredSession, origin: bytes) -> Command:
+def _fill(homes: Homes, stored: StoredSession, ttl: int, token: bytes) -> Command:
     name = stored.name
     numbers = f"{stored.created} {stored.saved} {stored.expires} {stored.version}"
-    metadata = f"{numbers} {stored.user_tag} @{origin.decode()}"
-    ttl = max(1, stored.expires - int(time.time()))
-    words = (name.sid, ttl, stored.version, metadata, *operations.pairs(stored.fields))
+    metadata = f"{numbers} {stored.user_tag} @{homes.origin.decode()}"
+    words = (name.sid, ttl, token, metadata, *operations.pairs(stored.fields))
     return run(scripts.FILL, (name.hash_key, name.index_key), words)
 
 
@@ -302,4 +322,6 @@ def _content(name: SessionName, new: NewSession) -> rows.Content:
 
 
 _ENDED = -1
+# What the database lacked of a session that was ended.
+_LACKS_SESSION, _LACKS_END = 1, 2
 _SWEEP_ROWS = 1000

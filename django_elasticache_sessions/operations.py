@@ -35,8 +35,10 @@ SAME_USER = "="
 _METADATA = re.compile(
     rb"(\d{1,18}) (\d{1,18}) (\d{1,18}) (\d{1,18}) ([A-Za-z0-9_-]*)(?: @([0-9a-f]+)( p)?)?"
 )
-#: What stands in a hash that nothing may be filled into; its session is read from the database.
-_TOMBSTONE = re.compile(rb"x( p)?|f \d{1,18}")
+#: Stands in a hash whose session was ended while the database was unavailable.
+PENDING_END = b"x p"
+#: Stands in a hash, or is all of it, while its session is read from the database.
+_LEASE = {"~l"}
 _METADATA_FIELDS = 16
 _PRUNE_BATCH = 1000
 #: TTL's reply for a key that expired between the two commands of a read.
@@ -218,7 +220,7 @@ def parse_session(name: SessionName, fields: Any, ttl: int) -> StoredSession | N
     text = values.pop(METADATA_FIELD, b"")
     metadata = _METADATA.fullmatch(text)
     if metadata is None:
-        if _TOMBSTONE.fullmatch(text):
+        if text == PENDING_END or values.keys() == _LEASE:
             return None
         raise InvalidValue("its metadata is damaged")
     if METADATA_PREFIX in "".join(values):

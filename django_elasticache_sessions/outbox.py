@@ -15,6 +15,7 @@ from .homes import Homes, ask_cache, ask_database
 from .keys import Naming, SessionName
 from .operations import (
     MISSING,
+    PENDING_END,
     Command,
     NewSession,
     Operation,
@@ -61,14 +62,9 @@ def end(
     yield from _ask(homes, tuple(commands))
 
 
-def end_command(
-    naming: Naming, name: SessionName, *, keep_seconds: int = 0, is_known: bool = True
-) -> Command:
-    """Return the command that leaves a tombstone; `keep_seconds` is 0 where the row has ended.
-
-    It leaves none where there was no row (`is_known` is false) and there is no hash.
-    """
-    return run(scripts.END, _keys(naming, name), (name.sid, keep_seconds, int(is_known)))
+def end_command(naming: Naming, name: SessionName, *, keep_seconds: int = 0) -> Command:
+    """Return the command that ends a session; `keep_seconds` is 0 where its row has ended."""
+    return run(scripts.END, _keys(naming, name), (name.sid, keep_seconds))
 
 
 def drain(homes: Homes, naming: Naming, name: SessionName) -> Operation[bool]:
@@ -90,7 +86,7 @@ def _to_database(
     homes: Homes, name: SessionName, fields: Any, ttl: int
 ) -> Operation[tuple[int | str, int]]:
     """Return the version that was brought over, "x" for an end, and the version of the row."""
-    if fields == [b"~", b"x p"]:
+    if PENDING_END in fields:
         yield from ask_database(homes, rows.end, (name.digest,), cache_stale=False, is_known=False)
         return "x", 0
     try:

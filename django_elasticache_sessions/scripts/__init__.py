@@ -35,7 +35,7 @@ _PARTS = {
     "_index.lua": (b"(KEYS[2], ",),
     "_metadata.lua": (b"read(",),
     "_merge.lua": (b"merge(",),
-    "_tombstone.lua": (b"kind(", b"bury("),
+    "_ended.lua": (b"is_ended(",),
 }
 
 CREATE = Script.read("create")
@@ -46,6 +46,7 @@ INDEX_USER = Script.read("index_user")
 PRUNE = Script.read("prune")
 REKEY = Script.read("rekey")
 # Those of the cached_db engine.
+LEASE = Script.read("lease")
 FILL = Script.read("fill")
 FOLLOW = Script.read("follow")
 END = Script.read("end")

@@ -1,23 +1,25 @@
--- End a session and leave a tombstone. While the database is unavailable, it stays until then.
+-- End a session. While the database is unavailable, a mark stays until it can be told.
 -- KEYS: session hash, live index, pending set.
--- ARGV: sid, 0 or the seconds that a pending end is kept, 1 if there may be something to end.
--- Reply: the tag of its user ('' if it has none or was not there), 1 if the database lacks it.
-local user, was_pending = '', 0
-if not kind(KEYS[1]) then
+-- ARGV: sid, 0 or the seconds that the mark stays.
+-- Reply: the tag of its user ('' if it has none or was not there), and 1 if the database lacked
+--        something of it, 2 if it lacked an end, else 0.
+local user, lacking = '', 0
+if is_ended(KEYS[1]) then
+  lacking = 2
+else
   local created, version, tag, rest = read(KEYS[1])
   if created then
     user = tag
-    was_pending = string.sub(rest, -2) == ' p' and 1 or 0
+    lacking = string.sub(rest, -2) == ' p' and 1 or 0
   end
 end
-if ARGV[3] == '0' and redis.call('EXISTS', KEYS[1]) == 0 then
-  -- Whoever asks to end what never was leaves nothing here.
-  leave(KEYS[2], ARGV[1])
-elseif ARGV[2] == '0' then
-  bury(KEYS[1], 'x')
-else
-  bury(KEYS[1], 'x p', ARGV[2])
+if ARGV[2] ~= '0' or lacking < 2 then
+  redis.call('UNLINK', KEYS[1])
+end
+if ARGV[2] ~= '0' then
+  redis.call('HSET', KEYS[1], '~', 'x p')
+  redis.call('EXPIRE', KEYS[1], ARGV[2])
   redis.call('SADD', KEYS[3], ARGV[1])
 end
 leave(KEYS[2], ARGV[1])
-return {user, was_pending}
+return {user, lacking}

@@ -1,13 +1,13 @@
--- Put what the database holds into the cache, unless that is already older than what it knows.
+-- Put what the database holds into the cache, where nobody has written since it was read.
 -- KEYS: session hash, live index.
--- ARGV: sid, ttl in seconds, version, metadata, then field, value, ...
+-- ARGV: sid, ttl in seconds, the lease's token ('' for a new session), metadata, then field, value...
 -- Reply: 1 filled in, 0 not.
-local ended, floor = kind(KEYS[1])
-if ended or tonumber(ARGV[3]) < (floor or 0) then
-  return 0
-end
-local created, version, user, rest = read(KEYS[1])
-if created and (version > tonumber(ARGV[3]) or string.sub(rest, -2) == ' p') then
+if ARGV[3] == '' then
+  if redis.call('EXISTS', KEYS[1]) == 1 then
+    return 0
+  end
+elseif redis.call('TYPE', KEYS[1])['ok'] ~= 'hash'
+    or redis.call('HGET', KEYS[1], '~l') ~= ARGV[3] then
   return 0
 end
 redis.call('UNLINK', KEYS[1])

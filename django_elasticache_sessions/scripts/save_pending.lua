@@ -2,7 +2,7 @@
 -- KEYS: session hash, live index, pending set.
 -- ARGV: sid, ttl in seconds, user ('=' for the same), then as in merge().
 -- Reply: 0 the session has ended, -1 it is not here, else its version.
-if kind(KEYS[1]) then
+if is_ended(KEYS[1]) then
   return 0
 end
 local created, version, user, rest = read(KEYS[1])
@@ -23,6 +23,7 @@ if string.sub(rest, -2) ~= ' p' then
 end
 local now = tonumber(redis.call('TIME')[1])
 local expires = now + ARGV[2]
+redis.call('HDEL', KEYS[1], '~l')
 redis.call('HSET', KEYS[1],
   '~', string.format('%s %.0f %.0f %.0f %s%s', created, now, expires, version, user, rest),
   unpack(ARGV, first, math.min(first + 999, #ARGV)))

@@ -706,5 +706,14 @@ def test_a_script_needs_every_command_it_is_said_to_need(store, as_app, script, 
 
 
 def test_the_commands_of_every_script_are_known_here():
-    of_cached_db = {"fill", "follow", "end", "drop", "create_pending", "save_pending", "drained"}
+    of_cached_db = {
+        "lease",
+        "fill",
+        "follow",
+        "end",
+        "drop",
+        "create_pending",
+        "save_pending",
+        "drained",
+    }
     assert {script.name for script in scripts.BY_SHA.values()} - of_cached_db == COMMANDS.keys()
