@@ -13,8 +13,10 @@ from django.utils.module_loading import import_string
 
 from .conf import SETTING, read_options
 from .drivers.pools import bad_location, parse_location
+from .statements import unknown_alias
 
-ENGINES = ("django_elasticache_sessions.backends.cache",)
+CACHED_DB = "django_elasticache_sessions.backends.cached_db"
+ENGINES = ("django_elasticache_sessions.backends.cache", CACHED_DB)
 _ID = "django_elasticache_sessions."
 _PICKLE = ("pickle", "marshal", "dill", "shelve")
 
@@ -91,6 +93,22 @@ def check_refresh(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
             )
         ]
     return []
+
+
+def check_fallback_database(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """E011: `FALLBACK_DATABASE` names one of `DATABASES`."""
+    options, _ = read_options(getattr(settings, SETTING, {}))
+    alias = options.fallback_database
+    if settings.SESSION_ENGINE != CACHED_DB or alias in settings.DATABASES:
+        return []
+    return [
+        Error(
+            unknown_alias(alias),
+            hint=f"Add DATABASES = {{..., {alias!r}: ...}}, or remove 'FALLBACK_DATABASE' from "
+            f'{SETTING} for the database "default".',
+            id=_ID + "E011",
+        )
+    ]
 
 
 def check_transport(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
@@ -229,6 +247,7 @@ CHECKS: tuple[Check, ...] = (
     check_cache_alias,
     check_serializer,
     check_refresh,
+    check_fallback_database,
 )
 DEPLOY_CHECKS: tuple[Check, ...] = (check_transport, check_cookie, check_encryption)
 _SERIALIZER_HINT = (

@@ -188,6 +188,14 @@ def test_a_location_that_is_no_url_is_e010(settings, location):
     assert '"USERNAME" and "PASSWORD" in its OPTIONS' in problem.hint
 
 
+def test_a_fallback_database_that_is_not_there_is_e011(settings):
+    settings.SESSION_ENGINE = "django_elasticache_sessions.backends.cached_db"
+    settings.ELASTICACHE_SESSIONS = {"FALLBACK_DATABASE": "elsewhere"}
+    problem = found()["E011"]
+    assert "'elsewhere', which DATABASES does not have" in problem.msg
+    assert "'FALLBACK_DATABASE'" in problem.hint
+
+
 @pytest.mark.parametrize("where", ["OPTIONS", "everywhere"])
 def test_a_cache_that_ignores_exceptions_is_e009(settings, where):
     if where == "OPTIONS":

@@ -1,0 +1,204 @@
+"""The `cached_db` engine: what an outage of either store may not do."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.sessions.backends.base import UpdateError
+from django.db import connections
+
+from django_elasticache_sessions import breaker, fallback, homes, outbox, rows
+from django_elasticache_sessions.backends.cached_db import SessionStore
+from django_elasticache_sessions.conf import get_configuration
+from django_elasticache_sessions.drivers import sync
+from django_elasticache_sessions.exceptions import SessionStoreUnavailable
+
+from .conftest import point_sessions_at
+from .servers.databases import VENDORS
+from .servers.valkey import Valkey
+
+
+@pytest.fixture(params=VENDORS)
+def alias(request, fallback_database) -> str:
+    """The alias of an empty database of each vendor."""
+    return fallback_database(request.param)
+
+
+@pytest.fixture
+def own_server(settings, alias, monkeypatch):
+    """A Valkey to be stopped, which is tried again at once when it was."""
+    monkeypatch.setattr(breaker, "FIRST_PAUSE_SECONDS", 1e-6)
+    monkeypatch.setattr(breaker, "LONGEST_PAUSE_SECONDS", 1e-6)
+    with Valkey("9") as server:
+        point_sessions_at(settings, server.url)
+        yield server
+
+
+@pytest.fixture
+def database_fails(alias, monkeypatch):
+    """Make the database refuse everything, and serve again."""
+    monkeypatch.setattr(breaker, "FIRST_PAUSE_SECONDS", 1e-6)
+    monkeypatch.setattr(breaker, "LONGEST_PAUSE_SECONDS", 1e-6)
+    described = connections[alias].settings_dict
+
+    def switch(*, fails: bool) -> None:
+        table = "django_elasticache_sessions_fallbacksession"
+        names = (table, "away") if fails else ("away", table)
+        with connections[described["NAME"] and alias].cursor() as cursor:
+            cursor.execute(f"ALTER TABLE {names[0]} RENAME TO {names[1]}")
+
+    return switch
+
+
+def saved(**data: object) -> str:
+    session = SessionStore()
+    session.update(data)
+    session.save()
+    return str(session.session_key)
+
+
+def content(session_key: str) -> dict[str, object]:
+    return dict(SessionStore(session_key).items())
+
+
+def hash_key(session_key: str) -> str:
+    return get_configuration().naming.session(session_key).hash_key
+
+
+def test_a_session_survives_the_loss_of_the_cache(valkey, alias):
+    key = saved(a=1)
+    valkey.flushall()
+    assert content(key) == {"a": 1}
+    assert valkey.exists(hash_key(key))
+
+
+def test_sessions_are_read_written_made_rotated_and_ended_while_the_cache_is_down(own_server):
+    key, other = saved(a=1), saved(a=1)
+    own_server.stop()
+    session = SessionStore(key)
+    session["b"] = 2
+    session.save()
+    session.cycle_key()
+    SessionStore(other).flush()
+    assert content(str(session.session_key)) == {"a": 1, "b": 2}
+    assert content(saved(c=3)) == {"c": 3}
+    assert content(key) == content(other) == {}
+
+
+def test_what_was_written_during_an_outage_is_read_after_it(own_server):
+    key = saved(a=1)
+    own_server.freeze()
+    point = sync.get_driver("sessions").pool.connection_kwargs
+    point["socket_timeout"] = point["socket_connect_timeout"] = 0.2
+    sync.get_driver("sessions").close()
+    session = SessionStore(key)
+    session["a"] = 2
+    session.save()
+    own_server.thaw()
+    assert content(key) == {"a": 2}
+    assert content(key) == {"a": 2}
+
+
+def test_a_logout_during_an_outage_is_not_undone_after_it(own_server):
+    key = saved(a=1)
+    own_server.freeze()
+    point = sync.get_driver("sessions").pool.connection_kwargs
+    point["socket_timeout"] = point["socket_connect_timeout"] = 0.2
+    sync.get_driver("sessions").close()
+    late = SessionStore(key)
+    late["b"] = 2
+    SessionStore(key).delete(key)
+    own_server.thaw()
+    assert content(key) == {}
+    with pytest.raises(UpdateError):
+        late.save()
+    assert content(key) == {}
+
+
+def test_two_saves_of_different_keys_both_win(valkey, alias):
+    key = saved(a=1)
+    first, second = SessionStore(key), SessionStore(key)
+    first["b"], second["c"] = 2, 3
+    first.save()
+    second.save()
+    assert content(key) == {"a": 1, "b": 2, "c": 3}
+
+
+def test_a_hash_of_another_primary_is_checked_against_its_row(valkey, alias):
+    key = saved(a=1)
+    assert content(key) == {"a": 1}
+    before = valkey.dump(hash_key(key))
+    session = SessionStore(key)
+    session["a"] = 2
+    session.save()
+    # As after a promotion of a replica, or a restart from a snapshot, that lacks the last write.
+    valkey.restore(hash_key(key), 60_000, before, replace=True)
+    created, saved_at, expires, version, user, _ = (
+        valkey.hget(hash_key(key), "~").decode().split(" ")
+    )
+    valkey.hset(hash_key(key), "~", f"{created} {saved_at} {expires} {version} {user} @0ddba11")
+    assert content(key) == {"a": 2}
+
+
+def test_an_ended_session_in_an_old_snapshot_stays_ended(valkey, alias):
+    key = saved(a=1)
+    text = valkey.hget(hash_key(key), "~").decode().rpartition("@")[0] + "@0ddba11"
+    before = valkey.dump(hash_key(key))
+    SessionStore(key).delete(key)
+    valkey.restore(hash_key(key), 60_000, before)
+    valkey.hset(hash_key(key), "~", text)
+    assert content(key) == {}
+    assert not valkey.exists(hash_key(key))
+
+
+def test_a_read_that_a_write_overtook_does_not_fill_the_cache(valkey, alias):
+    key = saved(a=1)
+    valkey.flushall()
+    name = get_configuration().naming.session(key)
+    driver = sync.get_driver("sessions")
+    slow = fallback.load(name, tuple)
+    step = next(slow)
+    while isinstance(step, tuple) or step.function is not rows.load:
+        step = slow.send(driver._exchange(step) if isinstance(step, tuple) else step.run())
+    found = step.run()
+    session = SessionStore(key)
+    session["a"] = 2
+    session.save()
+    fill = slow.send(found)
+    assert driver._exchange(fill) == [0]
+    assert content(key) == {"a": 2}
+
+
+def test_a_session_in_the_cache_is_read_and_written_while_the_database_is_down(
+    valkey, alias, database_fails
+):
+    key = saved(a=1, gone=1)
+    assert content(key) == {"a": 1, "gone": 1}
+    database_fails(fails=True)
+    session = SessionStore(key)
+    session["b"] = 2
+    del session["gone"]
+    session.save()
+    new = saved(c=3)
+    assert content(key) == {"a": 1, "b": 2}
+    with pytest.raises(SessionStoreUnavailable):
+        content("k" * 32)
+    database_fails(fails=False)
+    naming = get_configuration().naming
+    drained = sync.get_driver("sessions").run(outbox.drain_all(homes.get_homes(), naming))
+    assert drained == 2
+    valkey.flushall()
+    assert content(key) == {"a": 1, "b": 2}
+    assert content(new) == {"c": 3}
+
+
+def test_a_logout_while_the_database_is_down_reaches_it(valkey, alias, database_fails):
+    key = saved(a=1)
+    database_fails(fails=True)
+    SessionStore(key).delete(key)
+    assert content(key) == {}
+    database_fails(fails=False)
+    assert content(key) == {}
+    naming = get_configuration().naming
+    assert sync.get_driver("sessions").run(outbox.drain_all(homes.get_homes(), naming)) == 1
+    valkey.flushall()
+    assert content(key) == {}
