@@ -20,5 +20,7 @@ class ElastiCacheSessionsConfig(AppConfig):
 
         for check in checks.CHECKS:
             register(check, Tags.caches)
+        for check in checks.DATABASE_CHECKS:
+            register(check, Tags.database)
         for check in checks.DEPLOY_CHECKS:
             register(check, Tags.security, deploy=True)

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import SplitResult, parse_qs
 
 from django.conf import settings
 from django.core.cache import caches
 from django.core.checks import CheckMessage, Error, Warning  # noqa: A004
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
 from django.utils.module_loading import import_string
 
-from .conf import SETTING, read_options
+from .conf import CACHE_ENGINE, CACHED_DB_ENGINE, SETTING, read_options
+from .dialects import DIALECTS
 from .drivers.pools import bad_location, parse_location
+from .models import FallbackSession
+from .previous import make_source
 from .statements import unknown_alias
 
-CACHED_DB = "django_elasticache_sessions.backends.cached_db"
-ENGINES = ("django_elasticache_sessions.backends.cache", CACHED_DB)
+ENGINES = (CACHE_ENGINE, CACHED_DB_ENGINE)
 _ID = "django_elasticache_sessions."
 _PICKLE = ("pickle", "marshal", "dill", "shelve")
 
@@ -99,7 +103,7 @@ def check_fallback_database(app_configs: Any, **kwargs: Any) -> list[CheckMessag
     """E011: `FALLBACK_DATABASE` names one of `DATABASES`."""
     options, _ = read_options(getattr(settings, SETTING, {}))
     alias = options.fallback_database
-    if settings.SESSION_ENGINE != CACHED_DB or alias in settings.DATABASES:
+    if settings.SESSION_ENGINE != CACHED_DB_ENGINE or alias in settings.DATABASES:
         return []
     return [
         Error(
@@ -109,6 +113,80 @@ def check_fallback_database(app_configs: Any, **kwargs: Any) -> list[CheckMessag
             id=_ID + "E011",
         )
     ]
+
+
+def check_fallback_vendor(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """E012: the fallback database is one whose SQL this package speaks."""
+    alias = _fallback_alias()
+    if alias is None or connections[alias].vendor in DIALECTS:
+        return []
+    return [
+        Error(
+            f"The fallback database {alias!r} is {connections[alias].display_name}, which the "
+            "engine cached_db does not support.",
+            hint="Keep sessions in PostgreSQL, MySQL, MariaDB or SQLite: name its alias as "
+            f"'FALLBACK_DATABASE' in {SETTING}.",
+            id=_ID + "E012",
+        )
+    ]
+
+
+def check_fallback_table(
+    app_configs: Any, databases: Sequence[str] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """W006 (`--database`): the fallback database has the table."""
+    alias = _fallback_alias()
+    if alias is None or alias not in (databases or ()):
+        return []
+    table = FallbackSession._meta.db_table
+    if table in connections[alias].introspection.table_names():
+        return []
+    return [
+        # An error would keep "migrate" from mending it.
+        Warning(
+            f"The fallback database {alias!r} has no table {table!r}: sessions cannot be saved.",
+            hint=f"Run: manage.py migrate --database={alias}",
+            id=_ID + "W006",
+        )
+    ]
+
+
+def check_previous_engines(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """E013: sessions can be taken over from each of `PREVIOUS_ENGINES`."""
+    options, _ = read_options(getattr(settings, SETTING, {}))
+    return [
+        Error(
+            problem,
+            hint=f"Correct 'PREVIOUS_ENGINES' in {SETTING}, or remove it.",
+            id=_ID + "E013",
+        )
+        for engine in options.previous_engines
+        if (problem := _problem_of_previous(engine, options.previous_cache_alias))
+    ]
+
+
+def _problem_of_previous(engine: str, cache_alias: str) -> str:
+    if engine == settings.SESSION_ENGINE:
+        return f"{engine!r} is SESSION_ENGINE and one of PREVIOUS_ENGINES at the same time."
+    if engine in ENGINES:
+        return "" if engine == CACHE_ENGINE else f"Sessions of {engine!r} need no taking over."
+    if cache_alias not in settings.CACHES:
+        return f"PREVIOUS_CACHE_ALIAS is {cache_alias!r}, which CACHES does not have."
+    try:
+        make_source(engine, cache_alias)
+    except ImproperlyConfigured as problem:
+        return str(problem)
+    return ""
+
+
+def _fallback_alias() -> str | None:
+    options, _ = read_options(getattr(settings, SETTING, {}))
+    alias = options.fallback_database
+    return (
+        alias
+        if settings.SESSION_ENGINE == CACHED_DB_ENGINE and alias in settings.DATABASES
+        else None
+    )
 
 
 def check_transport(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
@@ -248,7 +326,10 @@ CHECKS: tuple[Check, ...] = (
     check_serializer,
     check_refresh,
     check_fallback_database,
+    check_fallback_vendor,
+    check_previous_engines,
 )
+DATABASE_CHECKS: tuple[Check, ...] = (check_fallback_table,)
 DEPLOY_CHECKS: tuple[Check, ...] = (check_transport, check_cookie, check_encryption)
 _SERIALIZER_HINT = (
     'Write SESSION_SERIALIZER = "django.contrib.sessions.serializers.JSONSerializer".'

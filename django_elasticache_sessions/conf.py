@@ -18,7 +18,12 @@ from .keyring import KeyRing, decode_key, derive
 from .keys import Naming
 
 SETTING = "ELASTICACHE_SESSIONS"
+CACHE_ENGINE = "django_elasticache_sessions.backends.cache"
+CACHED_DB_ENGINE = "django_elasticache_sessions.backends.cached_db"
 MAX_INDEX_BUCKETS = 4096
+#: To connect, and for each wait for an answer: a store that takes longer is as good as down.
+#: OPTIONS override it.
+DEFAULT_TIMEOUT_SECONDS = 0.25
 #: Stands in `ENCRYPTION_KEYS` for the keys derived from `SECRET_KEY` and its fallbacks.
 SECRET_KEY_ENTRY = b"SECRET_KEY"
 # Sessions saved under a higher MAX_SESSION_BYTES than today's are still read, up to this.
@@ -52,6 +57,9 @@ class Options:
     on_unavailable: str = "raise"
     index_buckets: int = 256
     fallback_database: str = "default"
+    fallback_writes: str = "through"
+    previous_engines: tuple[str, ...] = ()
+    previous_cache_alias: str = "default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +72,28 @@ class Configuration:
     policy: CodecPolicy
     #: The most bytes a stored session may have to be read.
     load_limit_bytes: int
+    #: How long an answer of the session cache is waited for.
+    patience_seconds: float
 
     @property
     def is_anonymous_when_unavailable(self) -> bool:
         """Whether requests go on without a session while the store is unavailable."""
         return self.options.on_unavailable == "anonymous"
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether rows are written soon after the request, not in it."""
+        return self.options.fallback_writes == "behind"
+
+    @property
+    def previous_engines(self) -> tuple[str, ...]:
+        """The engines of others that sessions are taken over from."""
+        return tuple(path for path in self.options.previous_engines if path != CACHE_ENGINE)
+
+    @property
+    def is_after_cache_engine(self) -> bool:
+        """Whether hashes that the `cache` engine has made are taken over."""
+        return CACHE_ENGINE in self.options.previous_engines
 
 
 def get_configuration() -> Configuration:
@@ -127,7 +152,14 @@ def _build() -> Configuration:
             inflate_limit_bytes=load_limit_bytes,
         ),
         load_limit_bytes=load_limit_bytes,
+        patience_seconds=_patience(settings.SESSION_CACHE_ALIAS),
     )
+
+
+def _patience(alias: str) -> float:
+    options: Any = settings.CACHES.get(alias, {}).get("OPTIONS", {})
+    found = options.get("SOCKET_TIMEOUT") if isinstance(options, Mapping) else None
+    return float(found) if isinstance(found, (int, float)) else DEFAULT_TIMEOUT_SECONDS
 
 
 def _secrets(keys: tuple[bytes, ...] | None, secret_keys: tuple[bytes, ...]) -> list[bytes]:
@@ -188,10 +220,19 @@ def _optional_count(value: object) -> int | None:
     return None if value is None else _count(value)
 
 
-def _database(value: object) -> str:
-    if not isinstance(value, str) or not value:
-        raise ValueError(f"expected an alias of DATABASES, found {_shown(value)}")
-    return value
+def _alias_of(setting: str) -> Callable[[object], str]:
+    def read(value: object) -> str:
+        if not isinstance(value, str) or not value:
+            raise ValueError(f"expected an alias of {setting}, found {_shown(value)}")
+        return value
+
+    return read
+
+
+def _engines(value: object) -> tuple[str, ...]:
+    if not isinstance(value, (list, tuple)) or not all(isinstance(path, str) for path in value):
+        raise ValueError(f"expected a list of session engines' modules, found {_shown(value)}")
+    return tuple(value)
 
 
 def _optional_age(value: object) -> int | None:
@@ -200,10 +241,14 @@ def _optional_age(value: object) -> int | None:
     return None if value is None else _count(value)
 
 
-def _on_unavailable(value: object) -> str:
-    if value not in ("raise", "anonymous"):
-        raise ValueError(f'expected "raise" or "anonymous", found {_shown(value)}')
-    return str(value)
+def _one_of(*words: str) -> Callable[[object], str]:
+    def read(value: object) -> str:
+        if value not in words:
+            expected = " or ".join(f'"{word}"' for word in words)
+            raise ValueError(f"expected {expected}, found {_shown(value)}")
+        return str(value)
+
+    return read
 
 
 def _keys(value: object) -> tuple[bytes, ...] | None:
@@ -246,9 +291,12 @@ _READERS: dict[str, Callable[[object], Any]] = {
     "ABSOLUTE_AGE": _optional_age,
     "ANONYMOUS_AGE": _optional_age,
     "REFRESH_AFTER": _optional_age,
-    "ON_UNAVAILABLE": _on_unavailable,
+    "ON_UNAVAILABLE": _one_of("raise", "anonymous"),
     "INDEX_BUCKETS": _buckets,
-    "FALLBACK_DATABASE": _database,
+    "FALLBACK_DATABASE": _alias_of("DATABASES"),
+    "FALLBACK_WRITES": _one_of("through", "behind"),
+    "PREVIOUS_ENGINES": _engines,
+    "PREVIOUS_CACHE_ALIAS": _alias_of("CACHES"),
 }
 _HINTS = {
     "ENCRYPTION_KEYS": (
@@ -259,12 +307,13 @@ _HINTS = {
     "KEY_PREFIX": ("E005", f'Write {SETTING} = {{..., "KEY_PREFIX": "session"}}.'),
 }
 
+_SETTINGS = (SETTING, "CACHES", "SECRET_KEY", "SECRET_KEY_FALLBACKS", "SESSION_CACHE_ALIAS")
 _current: Configuration | None = None
 
 
 def _forget(*, setting: str, **kwargs: Any) -> None:
     global _current
-    if setting in (SETTING, "SECRET_KEY", "SECRET_KEY_FALLBACKS", "SESSION_CACHE_ALIAS"):
+    if setting in _SETTINGS:
         _current = None
 
 

@@ -21,7 +21,7 @@ class Dialect:
     """What differs between databases, as SQL."""
 
     now: str
-    #: The stored object with a JSON merge patch (RFC 7396) applied; its members are never objects.
+    #: The stored object after `patch`, a JSON merge patch (RFC 7396); no member is an object.
     merged: str
     json: str = "%s"
     #: A version just computed, so that the statement can tell it.
@@ -29,26 +29,29 @@ class Dialect:
     greatest: str = "GREATEST"
     returning: str = " RETURNING version"
     on_conflict: str = " ON CONFLICT (sid) DO UPDATE SET "
+    #: What was to be inserted, where a row was there.
+    excluded: str = "excluded.{0}"
 
 
 DIALECTS = {
     "postgresql": Dialect(
         now="FLOOR(EXTRACT(EPOCH FROM CLOCK_TIMESTAMP()))::bigint",
         json="%s::jsonb",
-        merged="JSONB_STRIP_NULLS({table}.fields || %s::jsonb)",
+        merged="JSONB_STRIP_NULLS({{table}}.fields || ({patch})::jsonb)",
     ),
     "sqlite": Dialect(
         now="CAST(STRFTIME('%%s', 'now') AS integer)",
-        merged="JSON_PATCH({table}.fields, %s)",
+        merged="JSON_PATCH({{table}}.fields, {patch})",
         greatest="MAX",
     ),
     "mysql": Dialect(
         now="UNIX_TIMESTAMP()",
-        merged="JSON_MERGE_PATCH({table}.fields, %s)",
+        merged="JSON_MERGE_PATCH({{table}}.fields, {patch})",
         # UPDATE returns no columns there, but what this function was given last.
         raised="LAST_INSERT_ID({0})",
         returning="",
         on_conflict=" ON DUPLICATE KEY UPDATE ",
+        excluded="VALUES({0})",
     ),
 }
 

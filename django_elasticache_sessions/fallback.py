@@ -16,6 +16,7 @@ from typing import Any
 from django.contrib.sessions.backends.base import CreateError
 
 from . import operations, outbox, rows, scripts
+from .conf import get_configuration
 from .exceptions import DatabaseUnavailable, InvalidValue, SessionStoreUnavailable
 from .homes import Homes, ask_cache, ask_database, get_homes
 from .keys import Naming, SessionName
@@ -46,6 +47,7 @@ def load(
 ) -> Operation[StoredSession | None]:
     """See operations.load(). Reads the row where the hash is missing or cannot be trusted."""
     homes = get_homes()
+    yield from _hand_over(homes)
     names: tuple[SessionName, ...] = (name,)
     cached, lease = None, None
     try:
@@ -53,20 +55,19 @@ def load(
         if cached is None and (older := older_names()):
             names = (name, *older)
             cached, origin = yield from _cached(homes, tuple(older))
-        if cached and (cached.is_pending or cached.origin == origin):
+        if cached and cached.origin == origin and not cached.is_disputed:
             return cached
+        if cached:
+            yield from _bring_over(homes, cached)
         lease = yield from _lease(homes, names)
+    except DatabaseUnavailable:
+        # Nobody can tell whether what was found is the newest, or has been ended.
+        raise
     except SessionStoreUnavailable:
         names = (name, *older_names())
     if lease == {}:
         return None
-    try:
-        stored, ttl = yield from _stored(homes, names)
-    except DatabaseUnavailable:
-        if cached:
-            # Nobody can tell whether it is the newest; it is all there is.
-            return cached
-        raise
+    stored, ttl = yield from _stored(homes, names)
     if lease:
         yield from _heal(homes, stored, ttl, lease)
     return stored
@@ -88,7 +89,7 @@ def create(naming: Naming, name: SessionName, new: NewSession) -> Operation[bool
     except DatabaseUnavailable:
         return (yield from outbox.create(homes, naming, name, new))
     if is_new:
-        yield from _try_cache(homes, _creation(homes, naming, name, new))
+        yield from _try_cache(homes, _creation(naming, name, new))
     return is_new
 
 
@@ -98,6 +99,19 @@ def save(naming: Naming, stored: StoredSession, change: Save) -> Operation[int]:
     if change.ttl <= 0:
         yield from delete(naming, (stored.name,), user_tag=stored.user_tag)
         return stored.version
+    try:
+        if get_configuration().is_behind:
+            version = yield from outbox.save_behind(homes, naming, stored, change)
+            if version not in (outbox.NOT_HERE, outbox.TOO_MANY):
+                return version
+    except SessionStoreUnavailable:
+        pass
+    return (yield from _save_through(homes, naming, stored, change))
+
+
+def _save_through(
+    homes: Homes, naming: Naming, stored: StoredSession, change: Save
+) -> Operation[int]:
     patch = rows.Patch(
         stored.name.digest,
         change.ttl,
@@ -109,37 +123,61 @@ def save(naming: Naming, stored: StoredSession, change: Save) -> Operation[int]:
     )
     try:
         if stored.is_pending:
-            yield from outbox.drain(homes, naming, stored.name)
+            yield from outbox.drain(homes, naming, (stored.name,))
         version = yield from ask_database(homes, rows.merge, patch)
     except DatabaseUnavailable:
         return (yield from outbox.save(homes, naming, stored, change))
     if version == MISSING:
         yield from _try_cache(homes, (outbox.end_command(naming, stored.name),))
         return MISSING
-    commands = (
-        _follow(stored.name, change, version - patch.step, version),
-        *operations.user_commands(naming, stored, change),
-    )
-    try:
-        [followed, *_] = yield from ask_cache(homes, commands)
-    except SessionStoreUnavailable:
-        yield from _mark_stale(homes, (stored.name,), is_marked=patch.cache_stale)
-        return version
-    return MISSING if followed == _ENDED else version
+    for _ in range(_FOLLOW_ATTEMPTS):
+        commands = (
+            _follow(stored.name, change, version - patch.step, version),
+            *operations.user_commands(naming, stored, change),
+        )
+        try:
+            [followed, *_] = yield from ask_cache(homes, commands)
+        except SessionStoreUnavailable:
+            yield from _mark_stale(homes, (stored.name,), is_marked=patch.cache_stale)
+            return version
+        if followed != _DROPPED:
+            return MISSING if followed == _ENDED else version
+        # Whoever drained the hash meanwhile may have put its older values over these.
+        again = yield from ask_database(homes, rows.merge, patch, unless=version)
+        if not again:
+            break
+        version = again
+    return version
 
 
 def rotate(
     naming: Naming, old: StoredSession, name: SessionName, new: NewSession, *, fenced: bool
 ) -> Operation[int]:
-    """See operations.rotate(). Needs the database, as a login does."""
+    """See operations.rotate()."""
     homes = get_homes()
     if new.ttl <= 0:
         yield from delete(naming, (old.name,), user_tag=old.user_tag)
         return 1
-    if old.is_pending:
-        yield from outbox.drain(homes, naming, old.name)
+    try:
+        return (yield from _rotate_through(homes, naming, old, name, new, fenced=fenced))
+    except DatabaseUnavailable:
+        return (yield from outbox.rotate(homes, naming, old, name, new, fenced=fenced))
+
+
+def _rotate_through(
+    homes: Homes,
+    naming: Naming,
+    old: StoredSession,
+    name: SessionName,
+    new: NewSession,
+    *,
+    fenced: bool,
+) -> Operation[int]:
+    if old.is_pending or get_configuration().is_behind:
+        # Somebody may have saved to the hash alone since it was loaded; the fence tells.
+        yield from outbox.drain(homes, naming, (old.name,))
     is_stale = homes.cache.is_open
-    fence = old.version if fenced and not old.is_pending else None
+    fence = old.version if fenced else None
     try:
         is_rotated = yield from ask_database(
             homes,
@@ -157,7 +195,7 @@ def rotate(
             return OTHER_VERSION
         yield from _try_cache(homes, (outbox.end_command(naming, old.name),))
         return MISSING
-    commands = [outbox.end_command(naming, old.name), *_creation(homes, naming, name, new)]
+    commands = [outbox.end_command(naming, old.name), *_creation(naming, name, new)]
     if old.user_tag:
         commands.append(operations.forget_user(naming, old.user_tag, old.name))
     try:
@@ -220,13 +258,37 @@ def prune(naming: Naming) -> Operation[int]:
     return deleted + (yield from operations.prune(naming))
 
 
+def _bring_over(homes: Homes, cached: StoredSession) -> Operation[None]:
+    """Bring into the database what only a hash holds, where that can be said of it."""
+    configuration = get_configuration()
+    if cached.is_pending:
+        yield from outbox.drain(homes, configuration.naming, (cached.name,))
+    elif not cached.origin and configuration.is_after_cache_engine:
+        ttl = max(1, cached.expires - int(time.time()))
+        whole = outbox.as_pending(cached, ttl, 0, cached.fields)
+        yield from ask_database(homes, rows.drain, [whole], fenced=False)
+
+
+def _hand_over(homes: Homes) -> Operation[None]:
+    """Bring a few sessions into the database that this process could not save there."""
+    names = homes.take_waiting(_HAND_OVER_SESSIONS)
+    if not names:
+        return
+    try:
+        yield from outbox.drain(homes, get_configuration().naming, names)
+    except SessionStoreUnavailable:
+        for name in names:
+            homes.note_waiting(name)
+
+
 def _cached(
     homes: Homes, names: tuple[SessionName, ...]
 ) -> Operation[tuple[StoredSession | None, bytes]]:
     """Return the session found in the cache, if any, and which primary the cache is."""
     commands = tuple(command for name in names for command in read_commands(name))
-    *replies, origin = yield from ask_cache(homes, (*commands, ORIGIN))
-    homes.origin = origin
+    *replies, server_time, origin = yield from ask_cache(homes, (*commands, ("TIME",), ORIGIN))
+    homes.clock.note(server_time)
+    homes.note_origin(origin)
     for name, fields, ttl in zip(names, replies[::2], replies[1::2], strict=True):
         try:
             stored = parse_session(name, fields, ttl)
@@ -268,10 +330,11 @@ def _heal(
 ) -> Operation[None]:
     """Give the cache what the database holds, or take away what it does not."""
     if stored:
-        commands = [_fill(homes, stored, ttl, lease.get(stored.name, b""))]
+        commands = [_fill(stored, ttl, lease.get(stored.name, b""))]
     else:
         commands = [
-            run(scripts.DROP, (name.hash_key, name.index_key), (name.sid, 0, 1)) for name in lease
+            run(scripts.DROP, (name.hash_key, name.index_key), (name.sid, 0, "?", token))
+            for name, token in lease.items()
         ]
     yield from _try_cache(homes, tuple(commands))
 
@@ -292,22 +355,19 @@ def _mark_stale(homes: Homes, names: Sequence[SessionName], *, is_marked: bool) 
     homes.has_marked = True
 
 
-def _creation(
-    homes: Homes, naming: Naming, name: SessionName, new: NewSession
-) -> tuple[Command, ...]:
+def _creation(naming: Naming, name: SessionName, new: NewSession) -> tuple[Command, ...]:
     now = int(time.time())
     first = StoredSession(name, new.created, now, now + new.ttl, 1, new.user_tag, new.fields)
-    fill = _fill(homes, first, new.ttl, b"")
+    fill = _fill(first, new.ttl, b"")
     if not new.user_tag:
         return (fill,)
     return (fill, operations.index_user(naming, new.user_tag, name, new.ttl))
 
 
-def _fill(homes: Homes, stored: StoredSession, ttl: int, token: bytes) -> Command:
+def _fill(stored: StoredSession, ttl: int, token: bytes) -> Command:
     name = stored.name
     numbers = f"{stored.created} {stored.saved} {stored.expires} {stored.version}"
-    metadata = f"{numbers} {stored.user_tag} @{homes.origin.decode()}"
-    words = (name.sid, ttl, token, metadata, *operations.pairs(stored.fields))
+    words = (name.sid, ttl, token, f"{numbers} {stored.user_tag}", *operations.pairs(stored.fields))
     return run(scripts.FILL, (name.hash_key, name.index_key), words)
 
 
@@ -322,6 +382,9 @@ def _content(name: SessionName, new: NewSession) -> rows.Content:
 
 
 _ENDED = -1
+_DROPPED = 0
+_FOLLOW_ATTEMPTS = 3
 # What the database lacked of a session that was ended.
 _LACKS_SESSION, _LACKS_END = 1, 2
 _SWEEP_ROWS = 1000
+_HAND_OVER_SESSIONS = 20

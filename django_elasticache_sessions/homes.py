@@ -9,9 +9,11 @@ from typing import Any, TypeVar
 from django.core.signals import setting_changed
 
 from . import rows, scripts
-from .breaker import Breaker
+from .breaker import LONGEST_PAUSE_SECONDS, Breaker
 from .conf import get_configuration
 from .exceptions import DatabaseUnavailable, SessionStoreUnavailable
+from .health import Health
+from .keys import SessionName
 from .operations import Command, Operation, run
 from .statements import Statement
 
@@ -19,7 +21,38 @@ T = TypeVar("T")
 
 #: How often a process looks for hashes that others could not change.
 RECONCILE_SECONDS = 1.0
+#: After an outage it looks at each access for so long: others may still leave the cache alone.
+AFTERMATH_SECONDS = 2 * LONGEST_PAUSE_SECONDS
 _BATCH = 200
+_BATCHES_PER_REQUEST = 5
+#: The sessions a process remembers that wait for the database; `syncsessions` finds the others.
+_MOST_WAITING = 10_000
+
+
+class _Unfinished(SessionStoreUnavailable):
+    """There are more hashes to be dropped than one request should wait for."""
+
+
+class ServerClock:
+    """The cache's clock, as this process knows it: never ahead of what it shows there."""
+
+    def __init__(self) -> None:
+        """Begin with nothing known."""
+        self._ahead_ms: float | None = None
+
+    def note(self, time_reply: Any) -> None:
+        """Take the reply to TIME, seconds and microseconds, which has just come."""
+        seconds, microseconds = map(int, time_reply)
+        self._ahead_ms = seconds * 1000 + microseconds / 1000 - time.monotonic() * 1000
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the server was ever asked."""
+        return self._ahead_ms is not None
+
+    def deadline_ms(self, seconds: float) -> int:
+        """Return when, by that clock, so many seconds from now will be over at the latest."""
+        return int((self._ahead_ms or 0) + (time.monotonic() + seconds) * 1000)
 
 
 class Homes:
@@ -30,17 +63,52 @@ class Homes:
         self.database_alias = database_alias
         self.cache = Breaker()
         self.database = Breaker()
-        #: The primary that answered last.
-        self.origin = b"0"
+        self.clock = ServerClock()
+        self.database_health = Health(database_alias, "database")
+        #: Why the database did not serve when last asked.
+        self.database_problem = DatabaseUnavailable("The fallback database did not serve.")
         #: Whether this process has left hashes older than their rows.
         self.has_marked = False
         self._next_reconciliation = 0.0
+        self._aftermath_ends = 0.0
+        self._origin = b""
+        self._waiting: dict[SessionName, None] = {}
+
+    def note_origin(self, origin: bytes) -> None:
+        """Note which primary answers."""
+        if self._origin and origin != self._origin:
+            self.begin_aftermath()
+        self._origin = origin
+
+    def begin_aftermath(self) -> None:
+        """Note that the cache serves again, or another one does: others may not know it yet."""
+        self._aftermath_ends = time.monotonic() + AFTERMATH_SECONDS
+
+    def note_waiting(self, name: SessionName) -> None:
+        """Remember a session that this process could only save in the cache."""
+        if len(self._waiting) < _MOST_WAITING:
+            self._waiting[name] = None
+
+    def take_waiting(self, most: int) -> list[SessionName]:
+        """Return and forget some of those, once the database serves again."""
+        names: list[SessionName] = []
+        while self._waiting and len(names) < most and not self.database.is_open:
+            try:
+                names.append(self._waiting.popitem()[0])
+            except KeyError:
+                # Another thread took the last one.
+                break
+        return names
+
+    def give_another_chance(self) -> None:
+        """Ask both again at once, whatever they did before."""
+        self.cache, self.database = Breaker(), Breaker()
 
     def is_reconciliation_due(self) -> bool:
         """Tell one caller per interval to look for hashes to be dropped; all, while some are."""
-        if self.has_marked:
-            return True
         now = time.monotonic()
+        if self.has_marked or now < self._aftermath_ends:
+            return True
         if now < self._next_reconciliation:
             return False
         self._next_reconciliation = now + RECONCILE_SECONDS
@@ -66,16 +134,29 @@ def ask_cache(homes: Homes, commands: tuple[Command, ...]) -> Operation[list[Any
         raise SessionStoreUnavailable("The session store did not serve a moment ago.")
     try:
         if homes.is_reconciliation_due():
-            yield from reconcile(homes)
+            yield from reconcile(homes, most_batches=_BATCHES_PER_REQUEST)
         replies: list[Any] = yield commands
-    except DatabaseUnavailable:
-        homes.cache.failed()
+    except _Unfinished:
+        # The cache serves, but may not be believed yet.
         raise
     except SessionStoreUnavailable:
         homes.cache.failed()
         raise
+    if homes.cache.is_open:
+        homes.begin_aftermath()
     homes.cache.served()
     return replies
+
+
+def deadline_ms(homes: Homes) -> Operation[int]:
+    """Return until when, by the server's clock, a command that is sent now will be waited for.
+
+    What a frozen server does later must not go on top of what others saved in the meantime.
+    """
+    if not homes.clock.is_known:
+        [reply] = yield from ask_cache(homes, (("TIME",),))
+        homes.clock.note(reply)
+    return homes.clock.deadline_ms(get_configuration().patience_seconds)
 
 
 def ask_database(
@@ -86,34 +167,43 @@ def ask_database(
     Raises `DatabaseUnavailable`, and what the function of `rows` raises.
     """
     if not homes.database.admits():
-        raise DatabaseUnavailable("The fallback database did not serve a moment ago.")
+        raise DatabaseUnavailable(str(homes.database_problem))
     statement: Any = Statement(homes.database_alias, function, arguments, options)
     try:
         result: T = yield statement
-    except DatabaseUnavailable:
+    except DatabaseUnavailable as problem:
         homes.database.failed()
+        homes.database_problem = problem
+        homes.database_health.failed(problem)
         raise
     homes.database.served()
+    homes.database_health.answered()
     return result
 
 
-def reconcile(homes: Homes) -> Operation[int]:
+def reconcile(homes: Homes, *, most_batches: int | None = None) -> Operation[int]:
     """Drop the hashes that may be older than their rows; return how many rows were mended.
 
-    Raises `DatabaseUnavailable` only where this process knows that there are such hashes.
+    In a request (`most_batches`) only so much is done, and the cache is not used until all is. Then
+    a database that does not serve is only a problem where this process knows of such hashes. Raises
+    `SessionStoreUnavailable`.
     """
     naming = get_configuration().naming
-    mended = 0
+    mended, batches = 0, 0
     while True:
         try:
             found = yield from ask_database(homes, rows.stale, _BATCH)
         except DatabaseUnavailable:
-            if homes.has_marked:
+            if most_batches is None or homes.has_marked:
                 raise
             return mended
         if not found:
             homes.has_marked = False
             return mended
+        if batches == most_batches:
+            homes.has_marked = True
+            raise _Unfinished("The session store is still being brought up to date.")
+        batches += 1
         names = [naming.from_digest(row.sid) for row in found]
         yield tuple(
             run(

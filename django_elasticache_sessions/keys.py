@@ -100,11 +100,13 @@ class Naming:
         """Return the tag of a user: what stands for the user's id in the store."""
         return _text(_digest(self.index_keys[0], USER_PREFIX + user_id))
 
+    def user_tags(self, user_id: str) -> tuple[str, ...]:
+        """Return the tags of a user under every index key, newest first."""
+        return tuple(_text(_digest(key, USER_PREFIX + user_id)) for key in self.index_keys)
+
     def is_user(self, user_tag: str, user_id: str) -> bool:
         """Tell whether a tag stands for a user, under whichever index key it was made."""
-        return any(
-            user_tag == _text(_digest(key, USER_PREFIX + user_id)) for key in self.index_keys
-        )
+        return user_tag in self.user_tags(user_id)
 
     def user_index(self, user_tag: str) -> str:
         """Return the key of the sorted set of a user's sessions."""

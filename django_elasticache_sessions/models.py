@@ -2,8 +2,28 @@
 
 from __future__ import annotations
 
+import time
+from typing import TYPE_CHECKING, Self
+
 from django.db import models
 from django.utils.translation import gettext_lazy as _
+
+from .conf import get_configuration
+
+if TYPE_CHECKING:
+    from django.contrib.auth.base_user import AbstractBaseUser
+
+
+class FallbackSessionQuerySet(models.QuerySet["FallbackSession"]):
+    """Rows, to be counted and looked through; what changes them is in `rows`."""
+
+    def live(self) -> Self:
+        """Return the sessions that have neither ended nor, by this machine's clock, expired."""
+        return self.filter(is_ended=False, expires__gt=int(time.time()))
+
+    def for_user(self, user: AbstractBaseUser) -> Self:
+        """Return a user's sessions, under whichever of the secret keys they were made."""
+        return self.filter(user_tag__in=get_configuration().naming.user_tags(str(user.pk)))
 
 
 class FallbackSession(models.Model):
@@ -24,6 +44,8 @@ class FallbackSession(models.Model):
     version = models.BigIntegerField(_("version"))
     is_ended = models.BooleanField(_("ended"))
     cache_stale = models.BooleanField(_("cache is stale"), null=True, db_index=True)
+
+    objects = FallbackSessionQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("stored session")

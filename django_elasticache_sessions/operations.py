@@ -1,9 +1,9 @@
 """Each operation on stored sessions once, as a generator that does no input or output itself.
 
 An operation yields the commands of one round trip, a tuple of tuples of words, and receives the
-list of their replies; or it yields a `Statement` for the database, and receives its result. The
-drivers run it, synchronously or not. A reply is `bytes`, an `int`, a list of them, or `ForeignType`
-where something else than expected lies at a key.
+list of their replies; or it yields a `Call`, of the database for instance, and receives its result.
+The drivers run it, synchronously or not. A reply is `bytes`, an `int`, a list of them, or
+`ForeignType` where something else than expected lies at a key.
 """
 
 from __future__ import annotations
@@ -11,18 +11,26 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from . import scripts
 from .exceptions import ForeignType, InvalidValue
 from .fields import MAX_FIELDS, METADATA_PREFIX, loaded_name, stored_name
 from .keys import Naming, SessionName
-from .statements import Statement
 
 Word: TypeAlias = bytes | str | int
 Command: TypeAlias = tuple[Word, ...]
 T = TypeVar("T")
-Step: TypeAlias = tuple[Command, ...] | Statement[Any]
+
+
+class Call(Protocol):
+    """Blocking work that an operation has done for it."""
+
+    def run(self) -> Any:
+        """Do it."""
+
+
+Step: TypeAlias = tuple[Command, ...] | Call
 Operation: TypeAlias = Generator[Step, Any, T]
 
 MISSING = 0
@@ -33,7 +41,8 @@ METADATA_FIELD = "~"
 ORIGIN: Command = ("INFO", "replication")
 SAME_USER = "="
 _METADATA = re.compile(
-    rb"(\d{1,18}) (\d{1,18}) (\d{1,18}) (\d{1,18}) ([A-Za-z0-9_-]*)(?: @([0-9a-f]+)( p)?)?"
+    rb"(\d{1,18}) (\d{1,18}) (\d{1,18}) (\d{1,18}) ([A-Za-z0-9_-]*)"
+    rb"(?: @([0-9a-f]+)(?: ([pc])(\d{1,18}))?)?"
 )
 #: Stands in a hash whose session was ended while the database was unavailable.
 PENDING_END = b"x p"
@@ -49,8 +58,9 @@ class StoredSession(NamedTuple):
     """A session as it was read: where it lies, its metadata and its encoded fields.
 
     `created` in microseconds and `saved`, `expires` in seconds since the epoch. In the `cached_db`
-    engine `origin` tells which server a hash was filled in at, and a session is pending while the
-    database lacks something of it.
+    engine `origin` tells which server a hash was filled in at (empty in the `cache` engine); `base`
+    is the version that hash and row shared last, `None` unless the database lacks something; it is
+    disputed when the row is known to have been changed since.
     """
 
     name: SessionName
@@ -61,7 +71,13 @@ class StoredSession(NamedTuple):
     user_tag: str
     fields: Mapping[str, bytes]
     origin: bytes = b""
-    is_pending: bool = False
+    base: int | None = None
+    is_disputed: bool = False
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether the database lacks something of it."""
+        return self.base is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +241,7 @@ def parse_session(name: SessionName, fields: Any, ttl: int) -> StoredSession | N
         raise InvalidValue("its metadata is damaged")
     if METADATA_PREFIX in "".join(values):
         values = {loaded_name(name): values[name] for name in values if _is_users(name)}
-    created, saved, expires, version, tag, origin, pending = metadata.groups()
+    created, saved, expires, version, tag, origin, state, base = metadata.groups()
     return StoredSession(
         name,
         int(created),
@@ -235,7 +251,8 @@ def parse_session(name: SessionName, fields: Any, ttl: int) -> StoredSession | N
         tag.decode(),
         values,
         origin or b"",
-        pending is not None,
+        None if base is None else int(base),
+        state == b"c",
     )
 
 

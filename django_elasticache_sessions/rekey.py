@@ -6,12 +6,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import operations, scripts
+from django.conf import settings
+
+from . import operations, rows, scripts
 from .codec import CodecPolicy, SessionCodec
-from .conf import Configuration, get_configuration
+from .conf import CACHED_DB_ENGINE, Configuration, get_configuration
 from .drivers import sync
 from .exceptions import InvalidValue
 from .fields import stored_name
+from .homes import ask_database, get_homes
 from .keys import SessionName
 from .operations import Command, Operation, StoredSession, Word
 
@@ -43,9 +46,25 @@ def rekey_sessions(
 
     A value that a request changes meanwhile is left to that request. May be stopped and run again
     at any time: what is done is recognised and skipped. `progress` is called after each batch.
-    Raises `SessionStoreUnavailable`.
+    The counts are those of the database's rows under the engine `cached_db`, whose hashes are then
+    re-encrypted too; else of the hashes. Raises `SessionStoreUnavailable`.
     """
     configuration = get_configuration()
+    driver = sync.get_driver(configuration.alias)
+    if settings.SESSION_ENGINE == CACHED_DB_ENGINE:
+        tally = driver.run(_rekey_rows(configuration, batch_size, progress, dry_run=dry_run))
+        _rekey_hashes(configuration, batch_size, lambda _: None, dry_run=dry_run)
+        return tally
+    return _rekey_hashes(configuration, batch_size, progress, dry_run=dry_run)
+
+
+def _rekey_hashes(
+    configuration: Configuration,
+    batch_size: int,
+    progress: Callable[[Tally], None],
+    *,
+    dry_run: bool,
+) -> Tally:
     driver = sync.get_driver(configuration.alias)
     tally = Tally()
     cursor = b"0"
@@ -56,6 +75,42 @@ def rekey_sessions(
             progress(tally)
         if cursor == b"0":
             return tally
+
+
+def _rekey_rows(
+    configuration: Configuration,
+    batch_size: int,
+    progress: Callable[[Tally], None],
+    *,
+    dry_run: bool,
+) -> Operation[Tally]:
+    homes = get_homes()
+    tally, last = Tally(), None
+    while True:
+        found = yield from ask_database(homes, rows.following, last, batch_size)
+        for row in found:
+            if isinstance(row, bytes):
+                tally += Tally(seen=1, unreadable=1)
+                continue
+            name = configuration.naming.from_digest(row.sid)
+            stored = StoredSession(name, *row[1:7])
+            examined, values = _examine_row(configuration.policy, stored)
+            tally += examined
+            if values and not dry_run:
+                yield from ask_database(homes, rows.replace, row.sid, row.version, values)
+        progress(tally)
+        if len(found) < batch_size:
+            return tally
+        last = found[-1] if isinstance(found[-1], bytes) else found[-1].sid
+
+
+def _examine_row(policy: CodecPolicy, stored: StoredSession) -> tuple[Tally, dict[str, bytes]]:
+    try:
+        words = tuple(_replacements(policy, stored))
+    except InvalidValue:
+        return Tally(seen=1, unreadable=1), {}
+    values = {field: value for field, _, value in words}
+    return Tally(seen=1, rekeyed=1 if values else 0), values
 
 
 def _scan(
@@ -100,17 +155,19 @@ def _examine(
         stored = operations.parse_session(name, fields, ttl)
         if stored is None:
             return Tally(), ()
-        words = tuple(_replacements(policy, stored))
+        found = tuple(_replacements(policy, stored))
     except InvalidValue:
         return Tally(seen=1, unreadable=1), ()
+    words = tuple(word for field, *values in found for word in (stored_name(field), *values))
     return Tally(seen=1, rekeyed=1 if words else 0), words
 
 
-def _replacements(policy: CodecPolicy, stored: StoredSession) -> Iterator[Word]:
+def _replacements(policy: CodecPolicy, stored: StoredSession) -> Iterator[tuple[str, bytes, bytes]]:
+    """Yield fields that are not under the newest key, each with its old and its new value."""
     codec = SessionCodec(policy, stored.name.sid, stored.created)
     for field, value in stored.fields.items():
         if not codec.is_current(value):
-            yield from (stored_name(field), value, codec.encode(field, codec.decode(field, value)))
+            yield field, value, codec.encode(field, codec.decode(field, value))
 
 
 def _batches(names: Sequence[SessionName], size: int) -> Iterator[Sequence[SessionName]]:

@@ -14,6 +14,7 @@ from django.db import IntegrityError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from .dialects import dialect_of, from_json, sql, to_json
+from .exceptions import InvalidValue
 
 #: Seconds that the row of an ended session stays, so that nothing brings the session back.
 ENDED_SECONDS = 3600
@@ -74,6 +75,26 @@ class Patch(NamedTuple):
         return 1 if self.changed or self.removed or self.replace else 0
 
 
+class Pending(NamedTuple):
+    """A session whose hash holds what its row lacks: `dirty` names the fields.
+
+    `base` is the version that the two shared last, 0 for a session that has no row yet.
+    """
+
+    whole: Content
+    version: int
+    base: int
+    dirty: Sequence[str]
+
+    def changed(self) -> dict[str, bytes]:
+        """Return the values that the row lacks."""
+        return {name: self.whole.fields[name] for name in self.dirty if name in self.whole.fields}
+
+    def removed(self) -> list[str]:
+        """Return the fields that the row has and the hash has not."""
+        return [name for name in self.dirty if name not in self.whole.fields]
+
+
 def load(connection: BaseDatabaseWrapper, sids: Sequence[bytes]) -> list[Row]:
     """Return the rows of the sessions that live, of those asked for.
 
@@ -90,17 +111,17 @@ def load(connection: BaseDatabaseWrapper, sids: Sequence[bytes]) -> list[Row]:
         return [_row(found) for found in cursor.fetchall()]
 
 
-def create(connection: BaseDatabaseWrapper, new: Content, *, version: int = 1) -> bool:
+def create(connection: BaseDatabaseWrapper, new: Content) -> bool:
     """Insert a session's first row; `False` where there is one.
 
     A repeat after a lost reply finds its own row: creation times are in microseconds.
     """
-    query = _insert(connection, ended="FALSE")
+    query = sql(connection, _insert(connection, ended="FALSE"))
     if connection.vendor != "mysql":
         query += " ON CONFLICT (sid) DO NOTHING"
     try:
         with connection.cursor() as cursor:
-            cursor.execute(query, _content(connection, new, version=version))
+            cursor.execute(query, _content(connection, new, version=1))
             if cursor.rowcount == 1:
                 return True
     except IntegrityError:
@@ -109,37 +130,34 @@ def create(connection: BaseDatabaseWrapper, new: Content, *, version: int = 1) -
     return any(row.created == new.created for row in load(connection, [new.sid]))
 
 
-def merge(connection: BaseDatabaseWrapper, patch: Patch, *, at_least: int | None = None) -> int:
-    """Merge changes into a session; return its version, 0 when it is gone.
-
-    With `at_least` the version becomes higher than that, and a row may have expired: the hash,
-    whose changes are being brought into it, lived on.
-    """
+def merge(connection: BaseDatabaseWrapper, patch: Patch, *, unless: int | None = None) -> int:
+    """Merge changes into a session; return its version, 0 when it is gone, or at `unless`."""
     dialect = dialect_of(connection)
-    version, alive = "{table}.version", " AND expires > {now}"
-    parameters: list[Any] = [to_json(patch.changed, () if patch.replace else patch.removed)]
-    if at_least is not None:
-        version, alive = f"{dialect.greatest}({{table}}.version, %s)", ""
-        parameters.append(at_least)
     sets = [
-        "fields = " + (dialect.json if patch.replace else dialect.merged),
-        "version = " + dialect.raised.format(f"{version} + %s"),
+        "fields = " + (dialect.json if patch.replace else dialect.merged.format(patch="%s")),
+        "version = " + dialect.raised.format("{table}.version + %s"),
         "saved = {now}",
         "expires = {now} + %s",
     ]
-    parameters += [patch.step, patch.ttl]
+    removed = () if patch.replace else patch.removed
+    parameters: list[Any] = [to_json(patch.changed, removed), patch.step, patch.ttl]
     if patch.user_tag is not None:
         sets.append("user_tag = %s")
         parameters.append(patch.user_tag)
     if patch.cache_stale:
         sets.append("cache_stale = TRUE")
+    parameters.append(patch.sid.hex())
+    other = ""
+    if unless is not None:
+        other = " AND version <> %s"
+        parameters.append(unless)
     query = sql(
         connection,
-        f"UPDATE {{table}} SET {', '.join(sets)} WHERE sid = %s AND NOT is_ended{alive}"
-        + dialect.returning,
+        f"UPDATE {{table}} SET {', '.join(sets)} "
+        f"WHERE sid = %s AND NOT is_ended AND expires > {{now}}{other}{dialect.returning}",
     )
     with connection.cursor() as cursor:
-        cursor.execute(query, [*parameters, patch.sid.hex()])
+        cursor.execute(query, parameters)
         if not dialect.returning:
             return int(cursor.lastrowid) if cursor.rowcount else 0
         found = cursor.fetchone()
@@ -163,7 +181,7 @@ def end(
             )
             return int(cursor.rowcount)
         on_conflict = sql(connection, dialect_of(connection).on_conflict + sets)
-        query = _insert(connection, ended="TRUE") + on_conflict
+        query = sql(connection, _insert(connection, ended="TRUE")) + on_conflict
         for sid in sids:
             nothing = Content(sid, ENDED_SECONDS, 0, "", {})
             cursor.execute(query, _content(connection, nothing, version=1, cache_stale=cache_stale))
@@ -193,21 +211,40 @@ def rotate(
         with connection.cursor() as cursor:
             cursor.execute(query, parameters)
             if not cursor.rowcount:
-                return False
+                # A repeat after a lost reply finds what it did.
+                return any(row.created == new.created for row in load(connection, [new.sid]))
         if not create(connection, new):
             raise CreateError
         return True
 
 
-def drain(connection: BaseDatabaseWrapper, whole: Content, patch: Patch, version: int) -> int:
-    """Bring what only the hash holds into the row; return its version, 0 when it was ended.
+def drain(
+    connection: BaseDatabaseWrapper, pending: Sequence[Pending], *, fenced: bool
+) -> dict[bytes, int]:
+    """Bring what only hashes hold into their rows; return each row's version, 0 for one that ended.
 
-    The row may be missing, or hold what others have saved meanwhile in other fields.
+    Two statements, whatever the number. A row may be missing, have expired (the hash lived on), or
+    hold what others saved meanwhile: the two are merged, and its version is above the hash's. When
+    fenced, such a row is left as it is.
     """
-    merged = merge(connection, patch, at_least=version)
-    if merged:
-        return merged
-    return version if create(connection, whole, version=version) else 0
+    # Everybody locks rows in the same order.
+    pending = sorted(pending, key=lambda item: item.whole.sid)
+    sets, parameters = _drained_sets(connection, pending, fenced=fenced)
+    query = sql(connection, _insert(connection, ended="FALSE", rows=len(pending)))
+    query += sql(connection, dialect_of(connection).on_conflict + sets)
+    inserted = [
+        word for item in pending for word in _content(connection, item.whole, version=item.version)
+    ]
+    places = ", ".join(["%s"] * len(pending))
+    outcome = sql(
+        connection,
+        "SELECT sid, CASE WHEN is_ended THEN 0 ELSE version END FROM {table} "
+        f"WHERE sid IN ({places})",
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(query, [*inserted, *parameters])
+        cursor.execute(outcome, [item.whole.sid.hex() for item in pending])
+        return {bytes.fromhex(sid): int(version) for sid, version in cursor.fetchall()}
 
 
 def mark_stale(connection: BaseDatabaseWrapper, sid: bytes) -> None:
@@ -236,6 +273,35 @@ def unmark(connection: BaseDatabaseWrapper, mended: Sequence[Stale]) -> None:
         cursor.execute(query, parameters)
 
 
+def following(
+    connection: BaseDatabaseWrapper, after: bytes | None, limit: int
+) -> list[Row | bytes]:
+    """Return rows of live sessions in the key's order; of a damaged one its `sid` alone."""
+    since = " AND sid > %s" if after else ""
+    query = sql(
+        connection,
+        "SELECT sid, created, saved, expires, version, user_tag, fields, expires - {now} "
+        f"FROM {{table}} WHERE NOT is_ended AND expires > {{now}}{since} ORDER BY sid LIMIT %s",
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(query, [*([after.hex()] if after else []), limit])
+        return [_row_or_sid(found) for found in cursor.fetchall()]
+
+
+def replace(
+    connection: BaseDatabaseWrapper, sid: bytes, version: int, fields: Mapping[str, bytes]
+) -> bool:
+    """Replace values by the same values, encoded anew; `False` where somebody saved meanwhile."""
+    merged = dialect_of(connection).merged.format(patch="%s")
+    query = sql(
+        connection,
+        f"UPDATE {{table}} SET fields = {merged} WHERE sid = %s AND version = %s AND NOT is_ended",
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(query, [to_json(fields), sid.hex(), version])
+        return bool(cursor.rowcount == 1)
+
+
 def delete_expired(connection: BaseDatabaseWrapper, after: bytes | None, limit: int) -> Swept:
     """Delete what has expired, ended sessions' rows too, among `limit` rows in the key's order."""
     since = " AND sid > %s" if after else ""
@@ -254,14 +320,14 @@ def delete_expired(connection: BaseDatabaseWrapper, after: bytes | None, limit: 
         return Swept(last, cursor.rowcount)
 
 
-def _insert(connection: BaseDatabaseWrapper, *, ended: str) -> str:
+def _insert(connection: BaseDatabaseWrapper, *, ended: str, rows: int = 1) -> str:
     """Return the start of an INSERT, whose parameters are those of `_content`."""
     dialect = dialect_of(connection)
-    return sql(
-        connection,
+    row = f"(%s, {dialect.json}, %s, %s, %s, {{now}} + %s, %s, {{now}}, {ended})"
+    return (
         "INSERT INTO {table} "
         "(sid, fields, user_tag, created, version, expires, cache_stale, saved, is_ended) VALUES "
-        f"(%s, {dialect.json}, %s, %s, %s, {{now}} + %s, %s, {{now}}, {ended})",
+        + ", ".join([row] * rows)
     )
 
 
@@ -279,6 +345,42 @@ def _content(
     ]
 
 
+def _drained_sets(
+    connection: BaseDatabaseWrapper, pending: Sequence[Pending], *, fenced: bool
+) -> tuple[str, list[Any]]:
+    """Return the assignments of drain(), and their parameters."""
+    dialect = dialect_of(connection)
+    one = " WHEN %s THEN "
+    patch = f"CASE {{table}}.sid{(one + dialect.json) * len(pending)} END"
+    patches = [
+        word
+        for item in pending
+        for word in (item.whole.sid.hex(), to_json(item.changed(), item.removed()))
+    ]
+    base = f"CASE {{table}}.sid{(one + '%s') * len(pending)} END"
+    bases = [word for item in pending for word in (item.whole.sid.hex(), item.base)]
+    theirs = dialect.excluded.format
+    version = (
+        f"CASE WHEN {{table}}.version = {base} THEN {theirs('version')} "
+        f"ELSE {dialect.greatest}({{table}}.version, {theirs('version')}) + 1 END"
+    )
+    columns = {
+        "fields": (dialect.merged.format(patch=patch), patches),
+        **{name: (theirs(name), list[Any]()) for name in ("user_tag", "saved", "expires")},
+        # Last: MySQL assigns one column after the other.
+        "version": (version, bases),
+    }
+    # MySQL has no WHERE there.
+    left, left_parameters = "{table}.is_ended", list[Any]()
+    if fenced:
+        left, left_parameters = f"{left} OR {{table}}.version <> {base}", bases
+    sets = ", ".join(
+        f"{name} = CASE WHEN {left} THEN {{table}}.{name} ELSE {value} END"
+        for name, (value, _) in columns.items()
+    )
+    return sets, [word for _, words in columns.values() for word in (*left_parameters, *words)]
+
+
 def _ended_sets(connection: BaseDatabaseWrapper, *, cache_stale: bool) -> str:
     dialect = dialect_of(connection)
     stale = "TRUE" if cache_stale else "NULL"
@@ -288,6 +390,13 @@ def _ended_sets(connection: BaseDatabaseWrapper, *, cache_stale: bool) -> str:
         f"expires = {{now}} + {ENDED_SECONDS}, version = {{table}}.version + 1, "
         f"cache_stale = {stale}"
     )
+
+
+def _row_or_sid(found: Sequence[Any]) -> Row | bytes:
+    try:
+        return _row(found)
+    except InvalidValue:
+        return bytes.fromhex(found[0])
 
 
 def _row(found: Sequence[Any]) -> Row:

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db import DatabaseError, InterfaceError, connections
+from django.db import DatabaseError, DataError, InterfaceError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils.connection import ConnectionDoesNotExist
 
-from .exceptions import DatabaseUnavailable
+from .exceptions import DatabaseUnavailable, SessionTooLarge
 
 T = TypeVar("T")
 logger = logging.getLogger("django_elasticache_sessions")
@@ -22,6 +22,8 @@ ATTEMPTS = 3
 _PASSING_STATES = ("40001", "40P01")
 #: Error numbers of MySQL: lock wait timeout, deadlock, changed since last read (MariaDB).
 _PASSING_NUMBERS = (1205, 1213, 1020)
+#: Of MySQL.
+_PACKET_TOO_LARGE = 1153
 _PASSING_TEXTS = ("database is locked", "database table is locked")
 _READ_ONLY = ("read-only", "readonly", "read only")
 
@@ -36,7 +38,7 @@ class Statement(Generic[T]):
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def run(self) -> T:
-        """Call it. Raises `DatabaseUnavailable`, and what the function raises.
+        """Call it. Raises `DatabaseUnavailable`, `SessionTooLarge`, and what the function raises.
 
         What another transaction or a connection gone idle caused is tried again, a bounded number
         of times, unless a transaction is open, which would not have what it had before.
@@ -47,6 +49,8 @@ class Statement(Generic[T]):
             try:
                 return self.function(connection, *self.arguments, **self.options)
             except (DatabaseError, InterfaceError) as error:
+                if _is_too_large(error):
+                    raise SessionTooLarge(_too_large(self.alias)) from None
                 is_last = attempt == ATTEMPTS or connection.in_atomic_block
                 if is_last or not _is_passing(connection, error, was_connected=was_connected):
                     raise DatabaseUnavailable(_describe(self.alias, error)) from None
@@ -73,8 +77,23 @@ def _is_passing(connection: BaseDatabaseWrapper, error: Exception, *, was_connec
         or any(text in str(error) for text in _PASSING_TEXTS)
     ):
         return True
-    connection.close_if_unusable_or_obsolete()
-    return was_connected and connection.connection is None
+    if not was_connected or (connection.connection is not None and connection.is_usable()):
+        return False
+    connection.close()
+    return True
+
+
+def _is_too_large(error: Exception) -> bool:
+    number = (getattr(error.__cause__, "args", ()) or (None,))[0]
+    return isinstance(error, DataError) or number == _PACKET_TOO_LARGE
+
+
+def _too_large(alias: str) -> str:
+    return (
+        f"The session was not saved: the fallback database {alias!r} does not take a row of its "
+        "size. Lower ELASTICACHE_SESSIONS['MAX_SESSION_BYTES'], or raise the database's limit "
+        "(max_allowed_packet in MySQL)."
+    )
 
 
 def _describe(alias: str, error: Exception) -> str:

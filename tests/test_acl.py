@@ -10,8 +10,12 @@ import pytest
 import redis
 from django.contrib.auth import SESSION_KEY
 
-from django_elasticache_sessions import rekey
+from django_elasticache_sessions import rekey, rows
 from django_elasticache_sessions.backends.cache import SessionStore
+from django_elasticache_sessions.backends.cached_db import SessionStore as DurableSessionStore
+from django_elasticache_sessions.homes import get_homes
+from django_elasticache_sessions.statements import Statement
+from django_elasticache_sessions.synchronization import synchronize
 
 from .conftest import point_sessions_at
 from .servers.valkey import Valkey
@@ -19,10 +23,11 @@ from .servers.valkey import Valkey
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "server.rst"
 
 
-def documented_user() -> str:
-    """Return what the page on the server says after ACL SETUSER."""
-    text = re.search(r"ACL SETUSER (.*?)\n\n", PAGE.read_text(encoding="utf-8"), re.S)[1]
-    return " ".join(text.split()).replace(" -@all", "")
+def documented_user(*, durable: bool = False) -> str:
+    """Return what the page on the server says after ACL SETUSER, for `cached_db` too if asked."""
+    found = re.findall(r"ACL SETUSER (.*?)\n\n", PAGE.read_text(encoding="utf-8"), re.S)
+    words = " ".join(found[0].split()).replace(" -@all", "")
+    return words + (found[1].removeprefix("app") if durable else "")
 
 
 @pytest.fixture(params=["9", "8", "redis"])
@@ -54,6 +59,48 @@ def test_every_operation_works_under_it(restricted):
     SessionStore.clear_expired()
     session.flush()
     assert restricted.client().dbsize() == 0
+
+
+@pytest.mark.parametrize("release", ["9", "8", "redis"])
+def test_every_operation_of_cached_db_works_under_it(settings, fallback_database, release):
+    if not Valkey.available(release):
+        pytest.skip(f"release {release} is not on this machine")
+    alias = fallback_database("sqlite")
+    with Valkey(release, acl=[documented_user(durable=True)]) as server:
+        point_sessions_at(settings, f"redis://app:password@{server.host}:{server.port}/0")
+        settings.ELASTICACHE_SESSIONS |= {"FALLBACK_WRITES": "behind"}
+        session = DurableSessionStore()
+        session.update({SESSION_KEY: "7", "cart": [1], "gone": 1})
+        session.save()
+        session["cart"].append(2)
+        del session["gone"]
+        session.save()
+        assert synchronize(batch_size=10).saved == 1
+        server.client().flushall()
+        assert DurableSessionStore(session.session_key)["cart"] == [1, 2]
+        session = DurableSessionStore(session.session_key)
+        session["cart"] = []
+        session.save()
+        # What waits is saved, rotated and ended while the database is away.
+        get_homes().database.failed()
+        session.cycle_key()
+        session["more"] = 1
+        session.save()
+        other = DurableSessionStore()
+        other["a"] = 1
+        other.save()
+        session.flush()
+        assert synchronize(batch_size=10).waiting == 0
+        settings.ELASTICACHE_SESSIONS |= {"FALLBACK_WRITES": "through"}
+        other["a"] = 2
+        other.save()
+        run = Statement(alias, rows.mark_stale, (other._stored.name.digest,)).run
+        run()
+        assert synchronize(batch_size=10).waiting == 0
+        DurableSessionStore.clear_expired()
+        DurableSessionStore("no-such-session").get("a")
+        refused = {entry["object"] for entry in server.client().acl_log()}
+        assert refused <= {"client|setinfo"}
 
 
 def test_asynchronous_operations_work_under_it(restricted):

@@ -15,6 +15,7 @@ from django_elasticache_sessions.exceptions import SessionStoreUnavailable
 from .conftest import point_sessions_at
 from .servers.databases import VENDORS
 from .servers.valkey import Valkey
+from .stepping import answer
 
 
 @pytest.fixture(params=VENDORS)
@@ -154,17 +155,16 @@ def test_a_read_that_a_write_overtook_does_not_fill_the_cache(valkey, alias):
     key = saved(a=1)
     valkey.flushall()
     name = get_configuration().naming.session(key)
-    driver = sync.get_driver("sessions")
     slow = fallback.load(name, tuple)
     step = next(slow)
     while isinstance(step, tuple) or step.function is not rows.load:
-        step = slow.send(driver._exchange(step) if isinstance(step, tuple) else step.run())
-    found = step.run()
+        step = slow.send(answer(step))
+    found = answer(step)
     session = SessionStore(key)
     session["a"] = 2
     session.save()
     fill = slow.send(found)
-    assert driver._exchange(fill) == [0]
+    assert answer(fill) == [0]
     assert content(key) == {"a": 2}
 
 
@@ -184,7 +184,9 @@ def test_a_session_in_the_cache_is_read_and_written_while_the_database_is_down(
         content("k" * 32)
     database_fails(fails=False)
     naming = get_configuration().naming
-    drained = sync.get_driver("sessions").run(outbox.drain_all(homes.get_homes(), naming))
+    drained = sync.get_driver("sessions").run(
+        outbox.drain_all(homes.get_homes(), naming, batch_size=100)
+    )
     assert drained == 2
     valkey.flushall()
     assert content(key) == {"a": 1, "b": 2}
@@ -199,6 +201,61 @@ def test_a_logout_while_the_database_is_down_reaches_it(valkey, alias, database_
     database_fails(fails=False)
     assert content(key) == {}
     naming = get_configuration().naming
-    assert sync.get_driver("sessions").run(outbox.drain_all(homes.get_homes(), naming)) == 1
+    assert (
+        sync.get_driver("sessions").run(outbox.drain_all(homes.get_homes(), naming, batch_size=100))
+        == 1
+    )
     valkey.flushall()
     assert content(key) == {}
+
+
+def test_a_request_after_a_long_outage_mends_only_so_much(own_server, alias, monkeypatch):
+    monkeypatch.setattr(homes, "_BATCH", 2)
+    keys = [saved(a=1) for _ in range(25)]
+    own_server.stop()
+    for key in keys:
+        session = SessionStore(key)
+        session["a"] = 2
+        session.save()
+    own_server.start()
+    with own_server.client() as client:
+        # As after an outage that the cache itself survived.
+        client.hset(hash_key(keys[0]), "~", "1 1 9999999999 1 @0ddba11")
+
+    def marked() -> int:
+        with connections[alias].cursor() as cursor:
+            cursor.execute(
+                "SELECT count(*) FROM django_elasticache_sessions_fallbacksession WHERE cache_stale"
+            )
+            return cursor.fetchone()[0]
+
+    left = []
+    while not left or left[-1]:
+        assert content(keys[len(left)]) == {"a": 2}
+        left.append(marked())
+    assert left == [15, 5, 0]
+    assert all(content(key) == {"a": 2} for key in keys)
+
+
+def test_a_session_that_was_saved_in_the_cache_alone_is_not_dropped_by_a_late_reader(
+    valkey, alias, database_fails
+):
+    key = saved(a=1)
+    name = get_configuration().naming.session(key)
+    with connections[alias].cursor() as cursor:
+        cursor.execute("DELETE FROM django_elasticache_sessions_fallbacksession")
+    valkey.delete(name.hash_key)
+    slow = fallback.load(name, tuple)
+    step = next(slow)
+    while isinstance(step, tuple) or step.function is not rows.load:
+        step = slow.send(answer(step))
+    drop = slow.send(answer(step))
+    valkey.delete(name.hash_key)
+    database_fails(fails=True)
+    other = SessionStore(key)
+    other.clear()
+    other["a"] = 2
+    other.save(must_create=True)
+    assert answer(drop) == [0]
+    assert content(key) == {"a": 2}
+    database_fails(fails=False)

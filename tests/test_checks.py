@@ -9,6 +9,11 @@ import pytest
 from django.core.checks import ERROR, WARNING, CheckMessage
 from django.core.checks.registry import registry
 from django.core.management import CommandError, call_command
+from django.db import connections
+
+from django_elasticache_sessions.checks import check_fallback_table
+
+from .servers.databases import database
 
 PREFIX = "django_elasticache_sessions."
 JSON = "django.contrib.sessions.serializers.JSONSerializer"
@@ -194,6 +199,70 @@ def test_a_fallback_database_that_is_not_there_is_e011(settings):
     problem = found()["E011"]
     assert "'elsewhere', which DATABASES does not have" in problem.msg
     assert "'FALLBACK_DATABASE'" in problem.hint
+
+
+def test_a_fallback_database_of_another_vendor_is_e012(settings, monkeypatch):
+    settings.SESSION_ENGINE = "django_elasticache_sessions.backends.cached_db"
+    monkeypatch.setattr(type(connections["default"]), "vendor", "oracle")
+    problem = found()["E012"]
+    assert "does not support" in problem.msg
+    assert "PostgreSQL, MySQL, MariaDB or SQLite" in problem.hint
+
+
+@pytest.mark.parametrize("is_migrated", [True, False])
+def test_a_fallback_database_without_its_table_is_w006(
+    settings, monkeypatch, django_db_blocker, is_migrated
+):
+    settings.SESSION_ENGINE = "django_elasticache_sessions.backends.cached_db"
+    with django_db_blocker.unblock(), database("sqlite", migrated=is_migrated) as alias:
+        monkeypatch.setitem(settings.DATABASES, alias, connections.settings[alias])
+        settings.ELASTICACHE_SESSIONS = {"FALLBACK_DATABASE": alias}
+        messages = check_fallback_table(None, databases=[alias])
+        assert check_fallback_table(None) == []
+    assert [message.id for message in messages] == (
+        [] if is_migrated else ["django_elasticache_sessions.W006"]
+    )
+    assert all(f"migrate --database={alias}" in message.hint for message in messages)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"PREVIOUS_ENGINES": ["no.such.engine"]}, "no session engine that can be imported"),
+        (
+            {"PREVIOUS_ENGINES": ["django.contrib.sessions.backends.signed_cookies"]},
+            "cannot be taken over",
+        ),
+        (
+            {"PREVIOUS_ENGINES": ["django_elasticache_sessions.backends.cache"]},
+            "SESSION_ENGINE and one of PREVIOUS_ENGINES",
+        ),
+        (
+            {"PREVIOUS_ENGINES": ["django_elasticache_sessions.backends.cached_db"]},
+            "need no taking over",
+        ),
+        (
+            {
+                "PREVIOUS_ENGINES": ["django.contrib.sessions.backends.cache"],
+                "PREVIOUS_CACHE_ALIAS": "nowhere",
+            },
+            "'nowhere', which CACHES does not have",
+        ),
+    ],
+)
+def test_a_previous_engine_that_is_none_is_e013(settings, options, text):
+    settings.ELASTICACHE_SESSIONS = options
+    assert text in found()["E013"].msg
+
+
+def test_previous_engines_that_can_be_taken_over_are_no_problem(settings):
+    settings.ELASTICACHE_SESSIONS = {
+        "PREVIOUS_ENGINES": [
+            f"django.contrib.sessions.backends.{name}"
+            for name in ("db", "cached_db", "cache", "file")
+        ]
+    }
+    assert "E013" not in found()
 
 
 @pytest.mark.parametrize("where", ["OPTIONS", "everywhere"])

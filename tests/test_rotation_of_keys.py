@@ -12,9 +12,12 @@ import threading
 import pytest
 from django.core.management import CommandError, call_command
 
-from django_elasticache_sessions import rekey
+from django_elasticache_sessions import rekey, rows
 from django_elasticache_sessions.backends.cache import SessionStore
+from django_elasticache_sessions.backends.cached_db import SessionStore as DurableSessionStore
 from django_elasticache_sessions.conf import get_configuration
+
+from .servers.databases import VENDORS
 
 
 def make_key() -> str:
@@ -289,3 +292,55 @@ class TestSecretKey:
         session = new_session(a=1)
         settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = "new secret", [settings.SECRET_KEY]
         assert SessionStore(session.session_key)["a"] == 1
+
+
+@pytest.fixture(params=VENDORS)
+def durable(request, settings, valkey, fallback_database):
+    """The `SessionStore` of `cached_db` on each database, and a way to set the keys."""
+    fallback_database(request.param)
+    settings.SESSION_ENGINE = "django_elasticache_sessions.backends.cached_db"
+
+    def use(*keys: str) -> None:
+        settings.ELASTICACHE_SESSIONS |= {"ENCRYPTION_KEYS": list(keys)}
+
+    return use
+
+
+def test_the_rows_of_cached_db_are_re_encrypted_with_their_hashes(durable, valkey):
+    durable(OLD)
+    sessions = [DurableSessionStore() for _ in range(7)]
+    for n, session in enumerate(sessions):
+        session.update({"n": n, "text": "long " * 1000})
+        session.save()
+    durable(NEW, OLD)
+    assert rekeysessions(batch_size=3, dry_run=True)["rekeyed"] == 7
+    assert rekeysessions(batch_size=3) == {
+        "seen": 7,
+        "rekeyed": 7,
+        "unreadable": 0,
+        "dry_run": False,
+    }
+    assert rekeysessions()["rekeyed"] == 0
+    durable(NEW)
+    assert [DurableSessionStore(session.session_key)["n"] for session in sessions] == [*range(7)]
+    valkey.flushall()
+    assert [DurableSessionStore(session.session_key)["n"] for session in sessions] == [*range(7)]
+
+
+def test_a_row_that_changes_meanwhile_is_never_overwritten(durable, valkey, monkeypatch):
+    durable(OLD)
+    session = DurableSessionStore()
+    session["a"] = 1
+    session.save()
+    durable(NEW, OLD)
+    replace = rows.replace
+
+    def saved_first(connection, *arguments):
+        session["a"] = 2
+        session.save()
+        return replace(connection, *arguments)
+
+    monkeypatch.setattr(rows, "replace", saved_first)
+    rekeysessions()
+    valkey.flushall()
+    assert DurableSessionStore(session.session_key)["a"] == 2

@@ -70,12 +70,19 @@ class Loading(Lifetime):
         name = configuration.naming.session(self.session_key)
         try:
             stored = yield from self._operations.load(name, self._older_names)
+            if stored is None:
+                stored = yield from self._missing(name)
         except InvalidValue as problem:
             self.reject(name.sid, str(problem))
             return self._empty()
         except SessionStoreUnavailable as problem:
             return self._without_store(problem)
         return self._adopt(stored)
+
+    def _missing(self, name: keys.SessionName) -> Operation[StoredSession | None]:
+        """Look elsewhere for a session that is not stored."""
+        return None
+        yield
 
     def _older_names(self) -> tuple[keys.SessionName, ...]:
         return get_configuration().naming.session_everywhere(str(self.session_key))[1:]

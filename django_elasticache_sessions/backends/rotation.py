@@ -10,23 +10,26 @@ from .. import keys, operations
 from ..conf import get_configuration
 from ..exceptions import SessionEnded, SessionStoreUnavailable
 from ..operations import Operation, StoredSession
-from .saving import ENDED, Saving
+from .adoption import Adoption
+from .saving import ENDED
 
 _ROTATE_ATTEMPTS = 8
 
 
-class Rotation(Saving):
+class Rotation(Adoption):
     """Session keys: rotated at login (OWASP ASVS 5.0, 7.2.4), dead at logout."""
 
     def _cycle_key(self) -> Operation[None]:
         yield from self._ensure_loaded()
         if self.is_detached:
             raise SessionStoreUnavailable(_DETACHED)
+        ending = self._end_previous(self.session_key)
         for attempt in range(_ROTATE_ATTEMPTS):
             if self._stored is None:
                 break
             is_last = attempt == _ROTATE_ATTEMPTS - 1
             if (yield from self._rotate(self._stored, fenced=not is_last)):
+                yield from ending
                 return
         yield from self._create()
 
@@ -83,11 +86,13 @@ class Rotation(Saving):
         if not keys.is_session_key(session_key):
             return
         names = (stored.name,) if stored else naming.session_everywhere(session_key)
+        ending = self._end_previous(session_key)
         # Error reports show the variables of every frame.
         del session_key
         yield from self._operations.delete(
             naming, names, user_tag=stored.user_tag if stored else ""
         )
+        yield from ending
 
 
 _DETACHED = "The session store did not serve this request, so its session key cannot be changed."

@@ -21,12 +21,13 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ..conf import get_configuration
 from ..exceptions import InvalidValue, ReplyTooLarge, SessionStoreUnavailable
+from ..health import Health
 from ..operations import ORIGIN, Command, Operation
 from . import sync
 from .origin import Origin, locate
 from .pools import make_async_pool
 from .protocols import AsyncServerConnection, AsyncServerPool
-from .replies import WIRE_ERRORS, ErrorReply, Health, classify, deserves_second_attempt, settle
+from .replies import WIRE_ERRORS, ErrorReply, classify, deserves_second_attempt, settle
 from .wire import INCOMPLETE, limit_of, make_reader, pack
 
 T = TypeVar("T")

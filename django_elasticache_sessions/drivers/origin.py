@@ -1,5 +1,7 @@
 """Which primary a connection leads to: its replication id, new with each promotion and restart.
 
+A replica, such as a primary that was demoted, is none: what it holds may be behind.
+
 What another primary held may have come over incomplete, by asynchronous replication or from an old
 snapshot.
 """
@@ -14,9 +16,11 @@ from typing import Any
 from ..operations import ORIGIN, Command
 
 #: A proxy or load balancer may lead the same connection to another primary.
-KNOWN_SECONDS = 1.0
+KNOWN_SECONDS = 0.1
 #: Of a server that does not tell.
 UNKNOWN = b"0"
+#: No hash is stamped with it.
+REPLICA = b"replica"
 _REPLICATION_ID = re.compile(rb"master_replid:([0-9a-f]{8})")
 
 
@@ -39,6 +43,8 @@ class Origin:
         """Take a reply to `INFO replication`; return the id in it."""
         found = _REPLICATION_ID.search(info)
         self.id = found[1] if found else UNKNOWN
+        if b"role:slave" in info:
+            self.id = REPLICA
         self._until = time.monotonic() + KNOWN_SECONDS
         return self.id
 

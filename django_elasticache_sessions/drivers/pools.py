@@ -25,8 +25,7 @@ from redis.sentinel import (
     SentinelManagedSSLConnection,
 )
 
-# Seconds. A session store that takes longer is as good as down; OPTIONS override it.
-DEFAULT_TIMEOUT_SECONDS = 0.25
+from ..conf import DEFAULT_TIMEOUT_SECONDS
 
 _ASYNC_CONNECTIONS = {
     Connection: aioredis.Connection,

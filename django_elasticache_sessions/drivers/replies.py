@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,8 +19,6 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from ..exceptions import ForeignType, SessionStoreUnavailable
 from ..operations import Command
 from ..scripts import BY_SHA
-
-logger = logging.getLogger("django_elasticache_sessions")
 
 #: What moving bytes over a connection may raise.
 WIRE_ERRORS = (RedisError, OSError, HiredisError)
@@ -133,26 +130,3 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, (RedisConnectionError, OSError)):
         return f"no connection to it ({type(error).__name__})"
     return f"it answered with an error ({type(error).__name__})"
-
-
-class Health:
-    """Whether the store answers; speaks up when that changes, not at every request."""
-
-    __slots__ = ("_alias", "is_up")
-
-    def __init__(self, alias: str) -> None:
-        """Take the alias in `CACHES`, to name it in the log."""
-        self._alias = alias
-        self.is_up = True
-
-    def failed(self, problem: SessionStoreUnavailable) -> None:
-        """Take note that the store did not serve."""
-        if self.is_up:
-            self.is_up = False
-            logger.error("Session cache %r is unavailable. %s", self._alias, problem)
-
-    def answered(self) -> None:
-        """Take note that the store served."""
-        if not self.is_up:
-            self.is_up = True
-            logger.warning("Session cache %r is available again.", self._alias)

@@ -21,11 +21,12 @@ from redis.connection import BlockingConnectionPool, ConnectionPool
 
 from ..conf import get_configuration
 from ..exceptions import InvalidValue, ReplyTooLarge, SessionStoreUnavailable
+from ..health import Health
 from ..operations import ORIGIN, Command, Operation
 from .origin import Origin, locate
 from .pools import make_pool
 from .protocols import ServerConnection, ServerPool
-from .replies import WIRE_ERRORS, ErrorReply, Health, classify, deserves_second_attempt, settle
+from .replies import WIRE_ERRORS, ErrorReply, classify, deserves_second_attempt, settle
 from .wire import (
     CHUNK_BYTES,
     INCOMPLETE,

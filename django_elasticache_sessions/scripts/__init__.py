@@ -36,6 +36,8 @@ _PARTS = {
     "_metadata.lua": (b"read(",),
     "_merge.lua": (b"merge(",),
     "_ended.lua": (b"is_ended(",),
+    "_late.lua": (b"is_late(",),
+    "_origin.lua": (b" origin()",),
 }
 
 CREATE = Script.read("create")
@@ -53,6 +55,7 @@ END = Script.read("end")
 DROP = Script.read("drop")
 CREATE_PENDING = Script.read("create_pending")
 SAVE_PENDING = Script.read("save_pending")
+ROTATE_PENDING = Script.read("rotate_pending")
 DRAINED = Script.read("drained")
 
 BY_SHA = {script.sha: script for script in globals().copy().values() if type(script) is Script}

@@ -8,7 +8,7 @@ end
 local now = tonumber(redis.call('TIME')[1])
 local expires = now + ARGV[2]
 redis.call('HSET', KEYS[1],
-  '~', string.format('%s %.0f %.0f 1 %s @0 p', ARGV[3], now, expires, ARGV[4]))
+  '~', string.format('%s %.0f %.0f 1 %s @%s p0', ARGV[3], now, expires, ARGV[4], origin()))
 for i = 5, #ARGV, 1000 do
   redis.call('HSET', KEYS[1], unpack(ARGV, i, math.min(i + 999, #ARGV)))
 end

@@ -1,4 +1,5 @@
--- Note that the database has what was pending, unless more came since it was read.
+-- Note that the database has what was pending, unless more came since it was read. A hash whose row
+-- holds something else too is dropped: the next reader fills it in again.
 -- KEYS: session hash, live index, pending set.
 -- ARGV: sid, the version read ('x' for an end), the row's version (0: the session has ended there).
 -- Reply: 1 done, 0 to be drained again.
@@ -13,11 +14,16 @@ if ended or ARGV[3] == '0' then
   return 1
 end
 local created, version, user, rest = read(KEYS[1])
-if created and version ~= tonumber(ARGV[2]) then
+if not created or not is_pending(rest) then
+  redis.call('SREM', KEYS[3], ARGV[1])
+  return 1
+end
+if version ~= tonumber(ARGV[2]) then
   return 0
 end
 redis.call('SREM', KEYS[3], ARGV[1])
-if not created then
+if ARGV[3] ~= ARGV[2] then
+  redis.call('UNLINK', KEYS[1])
   return 1
 end
 local names = redis.call('HKEYS', KEYS[1])
@@ -27,8 +33,5 @@ for i = 1, #names do
   end
 end
 local text = redis.call('HGET', KEYS[1], '~')
-local before, after = string.match(text, '^(%d+ %d+ %d+) %d+ (.*) p$')
-if before then
-  redis.call('HSET', KEYS[1], '~', string.format('%s %s %s', before, ARGV[3], after))
-end
+redis.call('HSET', KEYS[1], '~', (string.gsub(text, ' [pc]%d+$', '')))
 return 1

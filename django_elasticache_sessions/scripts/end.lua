@@ -10,7 +10,7 @@ else
   local created, version, tag, rest = read(KEYS[1])
   if created then
     user = tag
-    lacking = string.sub(rest, -2) == ' p' and 1 or 0
+    lacking = is_pending(rest) and 1 or 0
   end
 end
 if ARGV[2] ~= '0' or lacking < 2 then

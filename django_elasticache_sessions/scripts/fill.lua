@@ -9,9 +9,15 @@ if ARGV[3] == '' then
 elseif redis.call('TYPE', KEYS[1])['ok'] ~= 'hash'
     or redis.call('HGET', KEYS[1], '~l') ~= ARGV[3] then
   return 0
+else
+  local created, version, user, rest = read(KEYS[1])
+  if created and is_pending(rest) then
+    -- The lease was taken on a hash that holds more than its row.
+    return 0
+  end
 end
 redis.call('UNLINK', KEYS[1])
-redis.call('HSET', KEYS[1], '~', ARGV[4])
+redis.call('HSET', KEYS[1], '~', string.format('%s @%s', ARGV[4], origin()))
 for i = 5, #ARGV, 1000 do
   redis.call('HSET', KEYS[1], unpack(ARGV, i, math.min(i + 999, #ARGV)))
 end

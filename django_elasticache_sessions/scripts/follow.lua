@@ -8,8 +8,7 @@ if is_ended(KEYS[1]) then
   return -1
 end
 local created, version, user, rest = read(KEYS[1])
-local is_pending = created and string.sub(rest, -2) == ' p'
-if not created or (version ~= tonumber(ARGV[4]) and not is_pending) then
+if not created or (version ~= tonumber(ARGV[4]) and not is_pending(rest)) then
   redis.call('UNLINK', KEYS[1])
   return 0
 end

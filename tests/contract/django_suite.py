@@ -1,6 +1,6 @@
 """Run Django's own session tests against our engine and our middleware.
 
-    python -m tests.contract.django_suite [--django-source DIRECTORY] [-v]
+    python -m tests.contract.django_suite [--django-source DIRECTORY] [--engine NAME] [-v]
 
 Django's wheels have no tests, so pip downloads the source distribution of the installed release,
 unless `DIRECTORY` is one, unpacked. Needs a Valkey that `tests.servers` finds. Exit status: 0 all
@@ -30,13 +30,14 @@ from unittest import mock
 
 import django
 from django.conf import settings
-from django.test import SimpleTestCase, override_settings
+from django.test import SimpleTestCase, TestCase, override_settings
 from django.test.runner import DiscoverRunner
 
 from tests import settings as base
 from tests.servers.valkey import Valkey
 
 SUITE = "sessions_tests"
+ENGINES = ("cache", "cached_db")
 #: Tests of Django's that do not apply to our engine: name of the test, and why.
 NOT_APPLICABLE: dict[str, str] = {}
 
@@ -58,6 +59,9 @@ def main(arguments: list[str]) -> int:
         "release's",
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="name each test")
+    parser.add_argument(
+        "--engine", choices=ENGINES, action="append", help="default: each, one after the other"
+    )
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder, Valkey() as server:
         try:
@@ -66,7 +70,8 @@ def main(arguments: list[str]) -> int:
         except NoSource as problem:
             sys.stderr.write(f"{problem}\n")
             return 2
-        return _report(_run(_suite(module), verbosity=2 if options.verbose else 1))
+        suite = unittest.TestSuite(_suite(module, engine) for engine in options.engine or ENGINES)
+        return _report(_run(suite, verbosity=2 if options.verbose else 1))
 
 
 def _downloaded(folder: Path) -> Path:
@@ -96,32 +101,31 @@ def _imported(tests: Path, url: str) -> ModuleType:
     return importlib.import_module(f"{SUITE}.tests")
 
 
-def _suite(module: ModuleType) -> unittest.TestSuite:
+def _suite(module: ModuleType, engine: str) -> unittest.TestSuite:
     loader = unittest.TestLoader()
+    path = f"django_elasticache_sessions.backends.{engine}"
     return unittest.TestSuite(
-        loader.loadTestsFromTestCase(override_settings(USE_TZ=use_tz)(case))
+        loader.loadTestsFromTestCase(override_settings(USE_TZ=use_tz, SESSION_ENGINE=path)(case))
         for use_tz in (True, False)
-        for case in _cases(module, f"USE_TZ={use_tz}")
+        for case in _cases(module, path, f"USE_TZ={use_tz}")
     )
 
 
-def _cases(module: ModuleType, variant: str) -> Iterator[type[SimpleTestCase]]:
+def _cases(module: ModuleType, engine: str, variant: str) -> Iterator[type[SimpleTestCase]]:
     from django.contrib.sessions import middleware as theirs
 
     from django_elasticache_sessions import middleware as ours
-    from django_elasticache_sessions.backends.cache import SessionStore
 
-    yield _named(
-        f"engine, {variant}", (module.SessionTestsMixin, SimpleTestCase), {"backend": SessionStore}
-    )
+    store = importlib.import_module(engine).SessionStore
+    yield _named(f"{engine}, {variant}", (module.SessionTestsMixin, TestCase), {"backend": store})
     for whose, middleware in (("Django's", theirs), ("our", ours)):
         replaced = {
             "SessionMiddleware": middleware.SessionMiddleware,
-            "DatabaseSession": SessionStore,
+            "DatabaseSession": store,
             "Session": SimpleNamespace(objects=SimpleNamespace(get=StoredSession)),
         }
         yield _named(
-            f"{whose} middleware, {variant}",
+            f"{whose} middleware, {engine}, {variant}",
             (module.SessionMiddlewareTests,),
             {"setUp": _setting_up(mock.patch.multiple(module, **replaced))},
         )
@@ -135,9 +139,8 @@ class StoredSession:
 
     def get_decoded(self) -> dict[str, Any]:
         """Return what is stored, as a new request reads it."""
-        from django_elasticache_sessions.backends.cache import SessionStore
-
-        session = SessionStore(self._session_key)
+        store = importlib.import_module(settings.SESSION_ENGINE).SessionStore
+        session = store(self._session_key)
         assert session.exists(self._session_key)
         return dict(session.items())
 

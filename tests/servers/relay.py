@@ -152,6 +152,11 @@ class Relay:
         """Answer every command with these bytes of RESP and keep it from the server."""
         self._faults.always = InjectReply(reply=reply, on=on)
 
+    def lead_to(self, host: str, port: int) -> None:
+        """Lead to another server from now on, as a name does after a failover."""
+        self._target = (host, port)
+        self._call(self._reset())
+
     def black_hole(self) -> None:
         """Accept connections and requests, forward nothing either way; what came is lost."""
         self._faults.black_hole = True
@@ -213,6 +218,9 @@ class Relay:
         if self._listener:
             self._listener.close()
             self._listener = None
+        await self._reset()
+
+    async def _reset(self) -> None:
         tasks = list(self._passages)
         for task in tasks:
             self._passages[task].reset()

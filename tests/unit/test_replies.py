@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import socket
 import ssl
 
@@ -16,7 +15,6 @@ from django_elasticache_sessions import scripts
 from django_elasticache_sessions.drivers.replies import (
     Again,
     ErrorReply,
-    Health,
     classify,
     deserves_second_attempt,
     settle,
@@ -294,46 +292,3 @@ def test_a_foreign_type_at_a_key_is_a_reply_like_others(form):
     assert sent == []
     assert isinstance(foreign, ForeignType)
     assert other == 1
-
-
-@pytest.fixture
-def logged(caplog: pytest.LogCaptureFixture):
-    """Return the levels and texts of what the package has logged so far."""
-    caplog.set_level(logging.DEBUG, "django_elasticache_sessions")
-    return lambda: [(record.levelname, record.getMessage()) for record in caplog.records]
-
-
-def test_a_store_that_stops_serving_is_logged_once(logged):
-    health = Health("sessions")
-    for _ in range(3):
-        health.failed(classify(TimeoutError()))
-    assert not health.is_up
-    [(level, text)] = logged()
-    assert level == "ERROR"
-    assert "'sessions'" in text
-    assert "did not answer in time" in text
-
-
-def test_a_store_that_serves_again_is_logged_once(logged):
-    health = Health("sessions")
-    health.failed(classify(TimeoutError()))
-    for _ in range(3):
-        health.answered()
-    assert health.is_up
-    assert [level for level, _ in logged()] == ["ERROR", "WARNING"]
-    assert "'sessions'" in logged()[1][1]
-
-
-def test_a_store_that_serves_all_the_time_is_not_worth_a_word(logged):
-    health = Health("sessions")
-    health.answered()
-    assert health.is_up
-    assert logged() == []
-
-
-def test_each_outage_is_logged_anew(logged):
-    health = Health("sessions")
-    for _ in range(2):
-        health.failed(classify(TimeoutError()))
-        health.answered()
-    assert [level for level, _ in logged()] == ["ERROR", "WARNING"] * 2

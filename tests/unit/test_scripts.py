@@ -714,6 +714,7 @@ def test_the_commands_of_every_script_are_known_here():
         "drop",
         "create_pending",
         "save_pending",
+        "rotate_pending",
         "drained",
     }
     assert {script.name for script in scripts.BY_SHA.values()} - of_cached_db == COMMANDS.keys()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from argparse import ArgumentTypeError
 from dataclasses import asdict
 from typing import Any
 
@@ -12,6 +11,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from ...exceptions import SessionStoreUnavailable
 from ...rekey import Tally, rekey_sessions
+from ..arguments import positive
 
 
 class Command(BaseCommand):
@@ -30,7 +30,7 @@ class Command(BaseCommand):
         """Declare the options."""
         parser.add_argument(
             "--batch-size",
-            type=_positive,
+            type=positive(10_000),
             default=200,
             help="Sessions read, then written, at a time (default: 200).",
         )
@@ -79,9 +79,3 @@ class Command(BaseCommand):
         self.stdout.write(
             f"{tally.seen} sessions, {tally.rekeyed} {verb}, {tally.unreadable} unreadable."
         )
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 10_000:
-        raise ArgumentTypeError(f"expected a whole number from 1 to 10000, found {text!r}")
-    return int(text)

@@ -1,0 +1,65 @@
+"""Whether a store answers: told at the edges, in the log and by signals, not at every request."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from threading import Lock
+from typing import Any, Literal
+
+from django.dispatch import Signal
+
+from .exceptions import SessionStoreUnavailable
+from .signals import store_recovered, store_unavailable
+
+logger = logging.getLogger("django_elasticache_sessions")
+
+Kind = Literal["cache", "database"]
+
+
+class Health:
+    """What this process last saw of one store."""
+
+    __slots__ = ("_alias", "_kind", "_lock", "is_up")
+
+    def __init__(self, alias: str, kind: Kind = "cache") -> None:
+        """Take the alias in `CACHES` or `DATABASES`."""
+        self._alias = alias
+        self._kind: Kind = kind
+        self._lock = Lock()
+        self.is_up = True
+
+    def failed(self, problem: SessionStoreUnavailable) -> None:
+        """Take note that the store did not serve."""
+        if self._changes(is_up=False):
+            logger.error("%s %r is unavailable. %s", _NAMES[self._kind], self._alias, problem)
+            _send(store_unavailable, self._kind, alias=self._alias, problem=problem)
+
+    def answered(self) -> None:
+        """Take note that the store served."""
+        if self._changes(is_up=True):
+            logger.warning("%s %r is available again.", _NAMES[self._kind], self._alias)
+            _send(store_recovered, self._kind, alias=self._alias)
+
+    def _changes(self, *, is_up: bool) -> bool:
+        if self.is_up == is_up:
+            return False
+        with self._lock:
+            is_first, self.is_up = self.is_up != is_up, is_up
+            return is_first
+
+
+def _send(signal: Signal, sender: Kind, **arguments: Any) -> None:
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        signal.send_robust(sender, **arguments)
+        return
+    # A receiver that takes its time holds up no other task, and may be a coroutine function.
+    telling = loop.create_task(signal.asend_robust(sender, **arguments))
+    _telling.add(telling)
+    telling.add_done_callback(_telling.discard)
+
+
+_NAMES = {"cache": "Session cache", "database": "Fallback database"}
+_telling: set[asyncio.Task[Any]] = set()

@@ -1,0 +1,250 @@
+"""`FALLBACK_WRITES = "behind"` and `syncsessions`: rows written soon after the request."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import OperationalError, connections
+
+from django_elasticache_sessions import outbox, rows
+from django_elasticache_sessions.backends.cached_db import SessionStore
+from django_elasticache_sessions.conf import get_configuration
+from django_elasticache_sessions.homes import get_homes
+
+from .servers.databases import VENDORS
+from .stepping import answer, finish
+
+ENGINE = "django_elasticache_sessions.backends.cached_db"
+
+
+@pytest.fixture(params=VENDORS)
+def alias(request, settings, valkey, fallback_database) -> str:
+    """A database of each vendor, to which changes are written behind."""
+    alias = fallback_database(request.param)
+    settings.SESSION_ENGINE = ENGINE
+    settings.ELASTICACHE_SESSIONS = {
+        **settings.ELASTICACHE_SESSIONS,
+        "FALLBACK_WRITES": "behind",
+        "INDEX_BUCKETS": 4,
+    }
+    return alias
+
+
+def saved(**data: object) -> str:
+    session = SessionStore()
+    session.update(data)
+    session.save()
+    return str(session.session_key)
+
+
+def change(session_key: str, **data: object) -> None:
+    session = SessionStore(session_key)
+    session.update(data)
+    session.save()
+
+
+def content(session_key: str) -> dict[str, object]:
+    return dict(SessionStore(session_key).items())
+
+
+def synchronized(**options: object) -> dict[str, int]:
+    stdout = io.StringIO()
+    call_command("syncsessions", "--json", stdout=stdout, **options)
+    return json.loads(stdout.getvalue())
+
+
+def statements(alias: str) -> list[str]:
+    found: list[str] = []
+
+    def note(execute, sql, params, many, context):
+        found.append(sql.split()[0])
+        return execute(sql, params, many, context)
+
+    connections[alias].execute_wrappers.append(note)
+    return found
+
+
+def row_version(alias: str, session_key: str) -> int:
+    name = get_configuration().naming.session(session_key)
+    [row] = rows.load(connections[alias], [name.digest])
+    return row.version
+
+
+def test_a_change_costs_no_statement_in_the_request(alias):
+    key = saved(a=1)
+    SessionStore(key)["a"]
+    asked = statements(alias)
+    change(key, a=2)
+    change(key, b=3)
+    assert asked == []
+    assert content(key) == {"a": 2, "b": 3}
+    assert row_version(alias, key) == 1
+
+
+def test_many_saves_of_many_sessions_are_one_write(alias, valkey):
+    keys = [saved(a=1, gone=1) for _ in range(5)]
+    for key in keys:
+        change(key, a=2)
+        change(key, b=[3])
+        session = SessionStore(key)
+        del session["gone"]
+        session.save()
+    synchronized()
+    asked = statements(alias)
+    for key in keys:
+        change(key, c=4)
+    assert synchronized() == {"saved": 5, "dropped": 0, "waiting": 0}
+    # One look for stale hashes before, then the write and what became of it.
+    assert asked == ["SELECT", "INSERT", "SELECT"]
+    valkey.flushall()
+    for key in keys:
+        assert content(key) == {"a": 2, "b": [3], "c": 4}
+
+
+def test_what_was_brought_over_is_read_from_the_cache(alias):
+    key = saved(a=1)
+    change(key, a=2)
+    synchronized()
+    asked = statements(alias)
+    assert content(key) == {"a": 2}
+    assert asked == []
+    assert row_version(alias, key) == 2
+
+
+def test_a_second_pass_finds_nothing(alias):
+    change(saved(a=1), a=2)
+    assert synchronized()["saved"] == 1
+    assert synchronized() == {"saved": 0, "dropped": 0, "waiting": 0}
+
+
+def test_a_logout_reaches_the_database_at_once(alias, valkey):
+    key = saved(a=1)
+    change(key, a=2)
+    SessionStore(key).delete(key)
+    valkey.flushall()
+    assert content(key) == {}
+    assert synchronized()["waiting"] == 0
+
+
+def test_a_login_takes_changes_along_that_wait(alias, valkey):
+    key = saved(a=1)
+    change(key, a=2)
+    session = SessionStore(key)
+    session["b"] = 3
+    session.cycle_key()
+    session.save()
+    synchronized()
+    valkey.flushall()
+    assert content(key) == {}
+    assert content(str(session.session_key)) == {"a": 2, "b": 3}
+
+
+def test_when_too_many_wait_saves_go_through(alias, monkeypatch):
+    monkeypatch.setattr(outbox, "MOST_PENDING", 4)
+    keys = [saved(a=1) for _ in range(20)]
+    for key in keys:
+        change(key, a=2)
+    versions = [row_version(alias, key) for key in keys]
+    assert versions.count(1) <= 4
+    assert versions.count(2) >= 16
+    assert all(content(key) == {"a": 2} for key in keys)
+    assert synchronized()["waiting"] == 0
+    assert {row_version(alias, key) for key in keys} == {2}
+
+
+def test_a_change_through_another_process_is_not_lost_to_one_that_waits(alias, valkey, settings):
+    key = saved(a=1)
+    change(key, a=2)
+    name = get_configuration().naming.session(key)
+    # A process that the cache does not serve saves to the row, and marks the hash as stale.
+    patch = rows.Patch(name.digest, 60, {"b": b"of another process"}, (), False, None, True)
+    assert rows.merge(connections[alias], patch) == 2
+    assert synchronized() == {"saved": 1, "dropped": 1, "waiting": 0}
+    [row] = rows.load(connections[alias], [name.digest])
+    assert row.fields.keys() == {"a", "b"}
+    assert row.version == 3
+    assert not valkey.exists(name.hash_key)
+
+
+@pytest.mark.parametrize("cut", range(1, 5))
+def test_a_pass_may_be_killed_at_any_point(alias, valkey, cut):
+    keys = [saved(a=1) for _ in range(3)]
+    for key in keys:
+        change(key, a=2)
+    naming = get_configuration().naming
+    operation = outbox.drain_all(get_homes(), naming, batch_size=100)
+    step = next(operation)
+    for _ in range(cut):
+        step = operation.send(answer(step))
+    operation.close()
+    assert all(content(key) == {"a": 2} for key in keys)
+    assert synchronized()["waiting"] == 0
+    valkey.flushall()
+    assert all(content(key) == {"a": 2} for key in keys)
+
+
+def test_a_session_that_changes_meanwhile_is_brought_over_again(alias, valkey):
+    key = saved(a=1)
+    change(key, a=2)
+    name = get_configuration().naming.session(key)
+    operation = outbox.drain(get_homes(), get_configuration().naming, [name])
+    found = answer(next(operation))
+    change(key, b=3)
+    assert finish(operation, operation.send(found)) == 1
+    valkey.flushall()
+    assert content(key) == {"a": 2, "b": 3}
+
+
+def test_syncsessions_says_what_it_did(alias):
+    change(saved(a=1), a=2)
+    stdout = io.StringIO()
+    call_command("syncsessions", stdout=stdout)
+    assert stdout.getvalue() == (
+        "1 sessions saved in the database, 0 dropped from the cache, 0 still waiting.\n"
+    )
+
+
+def test_syncsessions_is_for_the_cached_db_engine(settings, valkey):
+    settings.SESSION_ENGINE = "django_elasticache_sessions.backends.cache"
+    with pytest.raises(CommandError, match="keeps sessions in one place"):
+        call_command("syncsessions")
+
+
+@pytest.mark.parametrize("size", ["0", "-1", "ten", "10001"])
+def test_syncsessions_refuses_a_batch_size_that_is_none(size):
+    with pytest.raises(CommandError, match=r"from 1 to 10000, found"):
+        call_command("syncsessions", f"--batch-size={size}")
+
+
+def test_syncsessions_goes_on_in_a_loop_over_outages(alias, monkeypatch):
+    key = saved(a=1)
+    passes = []
+
+    def sleep(seconds: float) -> None:
+        passes.append(seconds)
+        if len(passes) == 1:
+            # The database is away for the second pass.
+            change(key, a=2)
+            monkeypatch.setattr(rows, "stale", fail)
+        elif len(passes) == 2:
+            monkeypatch.undo()
+            monkeypatch.setattr(time, "sleep", sleep)
+        else:
+            raise KeyboardInterrupt
+
+    def fail(*arguments: object) -> None:
+        raise OperationalError
+
+    stdout, stderr = io.StringIO(), io.StringIO()
+    monkeypatch.setattr(time, "sleep", sleep)
+    with pytest.raises(CommandError) as caught:
+        call_command("syncsessions", "--loop", "--interval=7", stdout=stdout, stderr=stderr)
+    assert caught.value.returncode == 130
+    assert passes == [7, 7, 7]
+    assert "did not serve" in stderr.getvalue()
+    assert stdout.getvalue().startswith("1 sessions saved")
+    assert row_version(alias, key) == 2
