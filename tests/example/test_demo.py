@@ -12,7 +12,12 @@ from contextlib import suppress
 
 import pytest
 import redis
+from django.db import connections
 
+from django_elasticache_sessions.models import FallbackSession
+
+from ..servers.databases import database
+from ..servers.valkey import Valkey
 from ..servers.waiting import wait_until
 from .conftest import Visitor, introduced
 
@@ -250,3 +255,31 @@ def test_a_port_that_was_asked_for_and_is_taken_is_a_clear_error(demo, launch, t
     assert refused.process.returncode == 1
     assert f"Port {port}" in refused.output
     assert "--port" in refused.output
+
+
+def test_it_runs_on_the_postgresql_and_the_valkey_that_it_is_given(
+    tmp_path, launch, django_db_blocker
+):
+    with django_db_blocker.unblock(), database("postgresql") as alias, Valkey("9") as server:
+        described = connections[alias].settings_dict
+        with connections[alias].cursor() as cursor:
+            cursor.execute(f"DROP TABLE {FallbackSession._meta.db_table}")
+        connections[alias].close()
+        demo = introduced(
+            launch(
+                tmp_path,
+                *("--port", "0", "--sessions", "3"),
+                DATABASE_URL=f"postgres://postgres@/{described['NAME']}?host={described['HOST']}",
+                REDIS_URL=server.url,
+            )
+        )
+        visitor = Visitor(demo.url)
+        visitor.log_in("shopper", PASSWORD)
+        visitor.post("/products/oolong/", "/cart/5/")
+        # What an outage of the cache leaves.
+        server.client().flushall()
+        assert "Oolong" in visitor.get("/cart/")
+        with connections[alias].cursor() as cursor:
+            cursor.execute(f"SELECT count(*) FROM {FallbackSession._meta.db_table}")
+            assert cursor.fetchone()[0] >= 4
+        assert demo.stop() == 0

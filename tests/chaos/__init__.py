@@ -1,0 +1,9 @@
+"""The example shop under gunicorn, while its stores are killed, frozen, replaced and cut off.
+
+``shoppers``
+    Visitors that log in, change their carts and log out, and keep a ledger of every answer.
+``stage``
+    The servers, and what is done to them.
+``settings``
+    The example shop's settings, with the sessions' rows in a database of their own.
+"""
