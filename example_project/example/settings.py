@@ -58,10 +58,19 @@ TEMPLATES = [
 DATABASES = {
     "default": database_from_url(os.environ["DATABASE_URL"])
     if "DATABASE_URL" in os.environ
-    else {"ENGINE": "django.db.backends.sqlite3", "NAME": DATA / "shop.sqlite3"}
+    else {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": DATA / "shop.sqlite3",
+        # Writers wait for each other instead of failing.
+        "OPTIONS": {
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 20,
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL",
+        },
+    }
 }
 
-SESSION_ENGINE = "django_elasticache_sessions.backends.cache"
+SESSION_ENGINE = "django_elasticache_sessions.backends.cached_db"
 SESSION_CACHE_ALIAS = "sessions"
 # Browsers do not tell ports apart: under Django's own names the shop would overwrite the cookies
 # of whatever else is developed on localhost.

@@ -21,7 +21,7 @@ from django.contrib.auth import (
 )
 from django.contrib.auth.models import AbstractUser
 
-from django_elasticache_sessions.backends.cache import SessionStore
+from django_elasticache_sessions.backends.cached_db import SessionStore
 
 from .cart import FIELD
 from .models import Product
