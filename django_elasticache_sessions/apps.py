@@ -1,4 +1,4 @@
-"""The Django app: registers the system checks and the settings' reset."""
+"""The Django app: registers the system checks and what happens at login."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class ElastiCacheSessionsConfig(AppConfig):
 
     def ready(self) -> None:
         """Register every check (`manage.py check`, some only with `--deploy`)."""
-        from . import checks
+        from . import checks, receivers
 
         for check in checks.CHECKS:
             register(check, Tags.caches)
@@ -24,3 +24,4 @@ class ElastiCacheSessionsConfig(AppConfig):
             register(check, Tags.database)
         for check in checks.DEPLOY_CHECKS:
             register(check, Tags.security, deploy=True)
+        receivers.connect()

@@ -55,6 +55,8 @@ class Options:
     anonymous_age: int | None = None
     refresh_after: int | None = None
     on_unavailable: str = "raise"
+    max_sessions_per_user: int | None = None
+    record_client: bool = True
     index_buckets: int = 256
     fallback_database: str = "default"
     fallback_writes: str = "through"
@@ -292,6 +294,8 @@ _READERS: dict[str, Callable[[object], Any]] = {
     "ANONYMOUS_AGE": _optional_age,
     "REFRESH_AFTER": _optional_age,
     "ON_UNAVAILABLE": _one_of("raise", "anonymous"),
+    "MAX_SESSIONS_PER_USER": _optional_count,
+    "RECORD_CLIENT": _boolean,
     "INDEX_BUCKETS": _buckets,
     "FALLBACK_DATABASE": _alias_of("DATABASES"),
     "FALLBACK_WRITES": _one_of("through", "behind"),

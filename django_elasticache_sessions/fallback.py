@@ -210,19 +210,19 @@ def _rotate_through(
     return 1
 
 
-def delete(naming: Naming, names: Sequence[SessionName], *, user_tag: str) -> Operation[None]:
-    """See operations.delete()."""
+def delete(naming: Naming, names: Sequence[SessionName], *, user_tag: str) -> Operation[int]:
+    """See operations.delete(). Where nobody can tell whether they lived, all count."""
     homes = get_homes()
     digests = tuple(name.digest for name in names)
     is_stale = homes.cache.is_open
     try:
         # A session that was never in the database may be in a cache that cannot be asked.
-        yield from ask_database(
+        count = yield from ask_database(
             homes, rows.end, digests, cache_stale=is_stale, is_known=not is_stale
         )
     except DatabaseUnavailable:
         yield from outbox.end(homes, naming, names, user_tag=user_tag)
-        return
+        return len(names)
     commands = [outbox.end_command(naming, name) for name in names]
     if user_tag:
         commands.append(operations.forget_user(naming, user_tag, names[0]))
@@ -232,10 +232,10 @@ def delete(naming: Naming, names: Sequence[SessionName], *, user_tag: str) -> Op
         if not is_stale:
             yield from ask_database(homes, rows.end, digests, cache_stale=True, is_known=False)
         homes.has_marked = True
-        return
+        return count
     found = [(name, *reply) for name, reply in zip(names, replies, strict=False)]
     if any(lacking == _LACKS_SESSION for _, _, lacking in found):
-        yield from ask_database(homes, rows.end, digests, cache_stale=False, is_known=False)
+        count = yield from ask_database(homes, rows.end, digests, cache_stale=False, is_known=False)
     left = [
         operations.forget_user(naming, tag.decode(), name)
         for name, tag, _ in found
@@ -243,6 +243,7 @@ def delete(naming: Naming, names: Sequence[SessionName], *, user_tag: str) -> Op
     ]
     if left:
         yield from _try_cache(homes, tuple(left))
+    return count
 
 
 def prune(naming: Naming) -> Operation[int]:

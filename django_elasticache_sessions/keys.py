@@ -23,6 +23,8 @@ from django.utils.crypto import get_random_string
 SID_BYTES = 16
 #: No session key has a control character, so no cookie leads to a user's tag.
 USER_PREFIX = "\0user:"
+# 128 bits leave the last character only four values.
+_SID = re.compile(r"[A-Za-z0-9_-]{21}[AQgw]", re.ASCII)
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _HASH_KEY_TAIL = re.compile(r":\{(\d{1,5})\}:([A-Za-z0-9_-]{22})\Z", re.ASCII)
 SESSION_KEY_LENGTH = 32
@@ -96,6 +98,12 @@ class Naming:
         bucket = int.from_bytes(digest[:4], "big") % self.buckets
         return SessionName(sid, bucket, f"{self.prefix}:{{{bucket}}}:{sid}")
 
+    def from_sid(self, sid: str) -> SessionName:
+        """Return the name with this `sid`. Raises `ValueError` where it cannot be one."""
+        if not is_sid(sid):
+            raise ValueError("This is not a session id: 22 characters of A-Z a-z 0-9 _ -.")
+        return self.from_digest(urlsafe_b64decode(sid + "=="))
+
     def user(self, user_id: str) -> str:
         """Return the tag of a user: what stands for the user's id in the store."""
         return _text(_digest(self.index_keys[0], USER_PREFIX + user_id))
@@ -151,6 +159,11 @@ def is_session_key(value: object) -> TypeGuard[str]:
         and value.isascii()
         and value.isprintable()
     )
+
+
+def is_sid(value: str) -> bool:
+    """Tell whether a text can be the `sid` of a session. No session key made here can."""
+    return _SID.fullmatch(value) is not None
 
 
 def _digest(index_key: bytes, text: str) -> bytes:

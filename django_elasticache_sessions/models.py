@@ -37,7 +37,7 @@ class FallbackSession(models.Model):
     # In hexadecimal: some databases' texts do not tell capitals, and MariaDB's uuid takes not all.
     sid = models.CharField(_("session id"), max_length=32, primary_key=True)
     fields = models.JSONField(_("fields"))
-    user_tag = models.CharField(_("user"), max_length=22)
+    user_tag = models.CharField(_("user"), max_length=22, db_index=True)
     created = models.BigIntegerField(_("created"))
     saved = models.BigIntegerField(_("saved"))
     expires = models.BigIntegerField(_("expires"), db_index=True)

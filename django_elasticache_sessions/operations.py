@@ -180,14 +180,19 @@ def rotate(
     return _number((yield tuple(commands))[0])
 
 
-def delete(naming: Naming, names: Sequence[SessionName], *, user_tag: str) -> Operation[None]:
-    """End a session under all its names; takes it out of its user's index."""
+def delete(naming: Naming, names: Sequence[SessionName], *, user_tag: str) -> Operation[int]:
+    """End a session under all its names, or several; take them out of their users' indexes.
+
+    `user_tag`, where it is known, is the first one's and saves a round trip. Return how many there
+    were.
+    """
     commands = [run(scripts.DELETE, (name.hash_key, name.index_key), (name.sid,)) for name in names]
     if user_tag:
         commands.append(forget_user(naming, user_tag, names[0]))
     replies = yield tuple(commands)
+    count = sum(reply is not None for reply in replies[: len(names)])
     if user_tag:
-        return
+        return count
     left = [
         forget_user(naming, tag.decode(), name)
         for name, tag in zip(names, replies, strict=True)
@@ -195,6 +200,7 @@ def delete(naming: Naming, names: Sequence[SessionName], *, user_tag: str) -> Op
     ]
     if left:
         yield tuple(left)
+    return count
 
 
 def prune(naming: Naming) -> Operation[int]:

@@ -285,7 +285,7 @@ def following(
     )
     with connection.cursor() as cursor:
         cursor.execute(query, [*([after.hex()] if after else []), limit])
-        return [_row_or_sid(found) for found in cursor.fetchall()]
+        return [row_or_sid(found) for found in cursor.fetchall()]
 
 
 def replace(
@@ -392,7 +392,8 @@ def _ended_sets(connection: BaseDatabaseWrapper, *, cache_stale: bool) -> str:
     )
 
 
-def _row_or_sid(found: Sequence[Any]) -> Row | bytes:
+def row_or_sid(found: Sequence[Any]) -> Row | bytes:
+    """Make sense of what a statement returned; of a damaged row return its `sid` alone."""
     try:
         return _row(found)
     except InvalidValue:

@@ -1,4 +1,11 @@
-"""What happens to the store, for those who want to be told.
+"""What happens to sessions and to their stores, for those who want to be told.
+
+`session_created` and `session_ended` are sent once for each session that begins or is ended, never
+when one is read or saved; nobody is told of one that expires. Their arguments: `sender`, the class
+of the session engine, and `session_id`, the hashed id. `session_created` has `replaces`, the id of
+the session whose session key was rotated, or `None`; `session_ended` has the `reason`: `"logout"`
+(its own request ended it), `"rotated"` (it goes on under a new session key), `"deleted"`, `"limit"`
+(`MAX_SESSIONS_PER_USER`), `"purged"` (`clearsessions_cache`), or what `live.end()` was given.
 
 `store_unavailable` and `store_recovered` are sent once at each edge in each process, not for each
 request. Their arguments: `sender`, the string `"cache"` or `"database"`; `alias`, its name in
@@ -9,7 +16,44 @@ What a receiver raises is logged by Django and does not reach the request.
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any
+
 from django.dispatch import Signal
 
+session_created = Signal()
+session_ended = Signal()
 store_unavailable = Signal()
 store_recovered = Signal()
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """A step of an operation: the call of a signal's receivers."""
+
+    signal: Signal
+    sender: type[Any]
+    arguments: dict[str, Any]
+
+    def run(self) -> None:
+        """Send it."""
+        self.signal.send_robust(self.sender, **self.arguments)
+
+
+def announce_creation(
+    sender: type[Any], session_id: str, *, replaces: str | None = None
+) -> Generator[Announcement, Any, None]:
+    """Tell that a session has begun; costs nothing where nobody listens."""
+    if session_created.has_listeners(sender):
+        yield Announcement(
+            session_created, sender, {"session_id": session_id, "replaces": replaces}
+        )
+
+
+def announce_end(
+    sender: type[Any], session_id: str, reason: str
+) -> Generator[Announcement, Any, None]:
+    """Tell that a session was ended; costs nothing where nobody listens."""
+    if session_ended.has_listeners(sender):
+        yield Announcement(session_ended, sender, {"session_id": session_id, "reason": reason})

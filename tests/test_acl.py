@@ -10,7 +10,7 @@ import pytest
 import redis
 from django.contrib.auth import SESSION_KEY
 
-from django_elasticache_sessions import rekey, rows
+from django_elasticache_sessions import live, rekey, rows
 from django_elasticache_sessions.backends.cache import SessionStore
 from django_elasticache_sessions.backends.cached_db import SessionStore as DurableSessionStore
 from django_elasticache_sessions.homes import get_homes
@@ -56,6 +56,11 @@ def test_every_operation_works_under_it(restricted):
     session["new"] = 1
     session.save()
     assert rekey.rekey_sessions(batch_size=10).seen == 1
+    session[SESSION_KEY] = "7"
+    session.save()
+    assert live.count() == (1, 0)
+    assert live.get(live.page().sessions[0].session_id, with_values=True).values["new"] == 1
+    assert len(live.for_user(7)) == 1
     SessionStore.clear_expired()
     session.flush()
     assert restricted.client().dbsize() == 0

@@ -22,8 +22,10 @@ def metadata(valkey, session: SessionStore) -> list[int]:
 
 
 def live(valkey, session: SessionStore) -> float | None:
+    """When the index says that a session expires."""
     name = name_of(session)
-    return valkey.zscore(name.index_key, name.sid)
+    score = valkey.zscore(name.index_key, name.sid)
+    return None if score is None else abs(score)
 
 
 def user_index(user_id: str) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from .. import fallback
+from .. import fallback, listing, row_listing
 from .base import HashSessionStore
 
 
@@ -18,3 +18,4 @@ class SessionStore(HashSessionStore):
     """
 
     _operations: ClassVar[Any] = fallback
+    _listings: ClassVar[tuple[Any, ...]] = (row_listing, listing)

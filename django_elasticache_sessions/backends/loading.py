@@ -8,7 +8,7 @@ from weakref import ref
 
 from django.contrib.sessions.backends.base import SessionBase
 
-from .. import keys, operations
+from .. import keys, listing, operations
 from ..codec import SessionCodec
 from ..conf import get_configuration
 from ..exceptions import InvalidValue, SessionStoreUnavailable
@@ -43,6 +43,8 @@ class Loading(Lifetime):
 
     #: The module whose operations keep this engine's sessions.
     _operations: ClassVar[Any] = operations
+    #: What can be asked which sessions live, the most reliable first.
+    _listings: ClassVar[tuple[Any, ...]] = (listing,)
     _session_cache: Any
     _codec: SessionCodec
 
@@ -53,6 +55,15 @@ class Loading(Lifetime):
         self.is_detached = False
         #: The problem last raised to this request, which our middleware answers with 503.
         self.unavailable: SessionStoreUnavailable | None = None
+
+    @property
+    def session_id(self) -> str | None:
+        """The hashed id by which staff, logs and signals name this session."""
+        if self._stored is not None:
+            return self._stored.name.sid
+        if self.session_key is None:
+            return None
+        return get_configuration().naming.session(self.session_key).sid
 
     def _set_session_key(self, value: str | None) -> None:
         super()._set_session_key(value)

@@ -10,6 +10,7 @@ from .. import keys, operations
 from ..conf import get_configuration
 from ..exceptions import SessionEnded, SessionStoreUnavailable
 from ..operations import Operation, StoredSession
+from ..signals import announce_creation, announce_end
 from .adoption import Adoption
 from .saving import ENDED
 
@@ -53,6 +54,8 @@ class Rotation(Adoption):
         self._session_key = key.session_key
         self._take_as_stored(key.name, new, changes)
         self.modified = True
+        yield from announce_end(type(self), old.name.sid, "rotated")
+        yield from announce_creation(type(self), key.name.sid, replaces=old.name.sid)
         return True
 
     def _catch_up(self, old: StoredSession) -> Operation[None]:
@@ -80,19 +83,21 @@ class Rotation(Adoption):
         naming = get_configuration().naming
         if session_key is None or session_key == self.session_key:
             session_key = self.session_key
-            stored = self._stored
+            stored, reason = self._stored, "logout"
         else:
-            stored = None
+            stored, reason = None, "deleted"
         if not keys.is_session_key(session_key):
             return
         names = (stored.name,) if stored else naming.session_everywhere(session_key)
         ending = self._end_previous(session_key)
         # Error reports show the variables of every frame.
         del session_key
-        yield from self._operations.delete(
+        ended = yield from self._operations.delete(
             naming, names, user_tag=stored.user_tag if stored else ""
         )
         yield from ending
+        if ended:
+            yield from announce_end(type(self), names[0].sid, reason)
 
 
 _DETACHED = "The session store did not serve this request, so its session key cannot be changed."

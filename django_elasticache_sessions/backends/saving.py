@@ -7,7 +7,7 @@ import time
 from django.contrib.auth import SESSION_KEY as USER_ID_FIELD
 from django.contrib.sessions.backends.base import CreateError
 
-from .. import keys, operations
+from .. import keys, listing, operations
 from ..codec import SessionCodec
 from ..conf import get_configuration
 from ..exceptions import (
@@ -18,6 +18,7 @@ from ..exceptions import (
 )
 from ..fields import MAX_FIELDS, Changes, FieldMap, Plain, name_size
 from ..operations import NewSession, Operation, Save, StoredSession
+from ..signals import announce_creation, announce_end
 from .lifetime import is_user_index_due
 from .loading import Loading
 
@@ -64,6 +65,8 @@ class Saving(Loading):
         if not (yield from self._operations.create(configuration.naming, name, new)):
             raise CreateError
         self._take_as_stored(name, new, changes)
+        yield from announce_creation(type(self), name.sid)
+        yield from self._keep_to_limit(new.user_tag)
 
     def _new_session(self, name: keys.SessionName, created: int) -> tuple[NewSession, Changes]:
         data: FieldMap = self._session_cache
@@ -123,6 +126,27 @@ class Saving(Loading):
             tag,
             stored.fields,
         )
+        if is_other_user:
+            yield from self._keep_to_limit(tag)
+
+    def _keep_to_limit(self, user_tag: str) -> Operation[None]:
+        """End the oldest others of a user who has just signed in (`MAX_SESSIONS_PER_USER`)."""
+        limit = get_configuration().options.max_sessions_per_user
+        if limit is None or not user_tag or self._stored is None:
+            return
+        naming, own = get_configuration().naming, self._stored.name.sid
+        data: FieldMap = self._session_cache
+        user_id = str(data[USER_ID_FIELD])
+        found = yield from listing.ask(
+            self._listings, lambda source: source.of_user(naming, user_id, wanted=())
+        )
+        others = [item.stored for item in found if item.stored.name.sid != own]
+        others.sort(key=lambda stored: stored.created)
+        surplus = [stored.name for stored in others[: max(0, len(others) + 1 - limit)]]
+        if surplus:
+            yield from self._operations.delete(naming, surplus, user_tag="")
+            for name in surplus:
+                yield from announce_end(type(self), name.sid, "limit")
 
     def _user_tag(self) -> str:
         data: FieldMap = self._session_cache

@@ -46,6 +46,8 @@ ROTATE = Script.read("rotate")
 DELETE = Script.read("delete")
 INDEX_USER = Script.read("index_user")
 PRUNE = Script.read("prune")
+COUNT = Script.read("count")
+DESCRIBE = Script.read("describe")
 REKEY = Script.read("rekey")
 # Those of the cached_db engine.
 LEASE = Script.read("lease")

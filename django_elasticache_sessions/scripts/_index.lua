@@ -11,9 +11,12 @@ local function changed(reply, index)
   return false
 end
 
-local function enter(index, expires, sid)
-  if not changed(redis.pcall('ZADD', index, expires, sid), index) then
-    redis.call('ZADD', index, expires, sid)
+-- A session with a user has its expiry for a score, any other the negative of it: so each kind is
+-- counted and listed by itself, and what has expired lies in the middle.
+local function enter(index, expires, sid, user)
+  local score = user == '' and -expires or expires
+  if not changed(redis.pcall('ZADD', index, score, sid), index) then
+    redis.call('ZADD', index, score, sid)
   end
 end
 

@@ -16,9 +16,9 @@ for i = 5, #ARGV, 1000 do
   redis.call('HSET', KEYS[1], unpack(ARGV, i, math.min(i + 999, #ARGV)))
 end
 redis.call('EXPIRE', KEYS[1], ttl)
-enter(KEYS[2], expires, ARGV[1])
+enter(KEYS[2], expires, ARGV[1], ARGV[4])
 -- Expired members leave the index a few at a time, so that no call is long.
-local dead = redis.call('ZRANGE', KEYS[2], '-inf', now, 'BYSCORE', 'LIMIT', 0, 20)
+local dead = redis.call('ZRANGE', KEYS[2], -now, now, 'BYSCORE', 'LIMIT', 0, 20)
 if #dead > 0 then
   redis.call('ZREM', KEYS[2], unpack(dead))
 end

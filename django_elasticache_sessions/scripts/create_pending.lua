@@ -16,6 +16,6 @@ for i = 5, #ARGV, 2 do
   redis.call('HSET', KEYS[1], '~!' .. ARGV[i], '')
 end
 redis.call('EXPIRE', KEYS[1], ARGV[2])
-enter(KEYS[2], expires, ARGV[1])
+enter(KEYS[2], expires, ARGV[1], ARGV[4])
 redis.call('SADD', KEYS[3], ARGV[1])
 return 1

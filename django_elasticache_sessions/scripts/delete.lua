@@ -1,8 +1,9 @@
 -- End a session, whatever lies under its name.
 -- KEYS: session hash, live index.  ARGV: sid.
--- Reply: the tag of its user, '' if it has none or was not there.
-local user = ''
-if redis.call('TYPE', KEYS[1])['ok'] == 'hash' then
+-- Reply: the tag of its user, '' if it has none, nil if nothing was there.
+local found = redis.call('TYPE', KEYS[1])['ok']
+local user = found ~= 'none' and ''
+if found == 'hash' then
   local created, version, tag = read(KEYS[1])
   user = tag or ''
 end

@@ -22,5 +22,5 @@ for i = 5, #ARGV, 1000 do
   redis.call('HSET', KEYS[1], unpack(ARGV, i, math.min(i + 999, #ARGV)))
 end
 redis.call('EXPIRE', KEYS[1], ARGV[2])
-enter(KEYS[2], redis.call('TIME')[1] + ARGV[2], ARGV[1])
+enter(KEYS[2], redis.call('TIME')[1] + ARGV[2], ARGV[1], string.match(ARGV[4], '[%w_-]*$'))
 return 1

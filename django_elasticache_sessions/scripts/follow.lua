@@ -24,5 +24,5 @@ redis.call('HSET', KEYS[1],
   '~', string.format('%s %.0f %.0f %.0f %s%s', created, now, expires, version, user, rest),
   unpack(ARGV, first, math.min(first + 999, #ARGV)))
 redis.call('EXPIRE', KEYS[1], ARGV[2])
-enter(KEYS[2], expires, ARGV[1])
+enter(KEYS[2], expires, ARGV[1], user)
 return 1

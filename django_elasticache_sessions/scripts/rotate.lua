@@ -26,5 +26,5 @@ for i = 7, #ARGV, 1000 do
   redis.call('HSET', KEYS[3], unpack(ARGV, i, math.min(i + 999, #ARGV)))
 end
 redis.call('EXPIRE', KEYS[3], ttl)
-enter(KEYS[2], expires, ARGV[2])
+enter(KEYS[2], expires, ARGV[2], ARGV[6])
 return 1

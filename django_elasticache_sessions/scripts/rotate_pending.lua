@@ -32,6 +32,6 @@ for i = 9, #ARGV, 2 do
   redis.call('HSET', KEYS[3], '~!' .. ARGV[i], '')
 end
 redis.call('EXPIRE', KEYS[3], ARGV[6])
-enter(KEYS[2], expires, ARGV[2])
+enter(KEYS[2], expires, ARGV[2], ARGV[8])
 redis.call('SADD', KEYS[4], ARGV[1], ARGV[2])
 return 1

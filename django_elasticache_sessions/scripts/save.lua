@@ -25,5 +25,5 @@ redis.call('HSET', KEYS[1],
   '~', string.format('%s %.0f %.0f %.0f %s', created, now, expires, version, user),
   unpack(ARGV, first, math.min(first + 999, #ARGV)))
 redis.call('EXPIRE', KEYS[1], ttl)
-enter(KEYS[2], expires, ARGV[1])
+enter(KEYS[2], expires, ARGV[1], user)
 return version

@@ -11,8 +11,10 @@ import redis
 
 from django_elasticache_sessions import scripts
 from django_elasticache_sessions.scripts import (
+    COUNT,
     CREATE,
     DELETE,
+    DESCRIBE,
     INDEX_USER,
     PRUNE,
     REKEY,
@@ -173,7 +175,7 @@ def test_a_new_session_has_its_fields_metadata_and_life(store):
 def test_a_new_session_is_entered_in_the_live_index_by_its_expiry(store):
     create(store)
     assert store.zrange(INDEX, 0, -1, withscores=True) == [
-        (SID.encode(), float(metadata_of(store)[2]))
+        (SID.encode(), -float(metadata_of(store)[2]))
     ]
 
 
@@ -225,7 +227,7 @@ def test_a_life_of_68_years_is_kept(store, make):
     assert LONGEST_TTL - 2 <= store.ttl(HASH) <= LONGEST_TTL
     saved, expires = map(int, metadata_of(store)[1:3])
     assert expires == saved + LONGEST_TTL
-    assert store.zscore(INDEX, SID) == expires
+    assert abs(store.zscore(INDEX, SID)) == expires
 
 
 def test_creation_times_in_microseconds_are_kept_to_the_last_digit(store):
@@ -267,14 +269,14 @@ def test_a_save_puts_off_the_expiry_everywhere(store, changed):
     expires = int(metadata_of(store)[2])
     assert expires >= now(store) + 998
     assert store.ttl(HASH) >= 998
-    assert store.zscore(INDEX, SID) == expires
+    assert abs(store.zscore(INDEX, SID)) == expires
 
 
 def test_a_save_may_bring_the_expiry_forward(store):
     create(store, ttl=1000)
     save(store, ttl=10)
     assert store.ttl(HASH) <= 10
-    assert store.zscore(INDEX, SID) <= now(store) + 10
+    assert abs(store.zscore(INDEX, SID)) <= now(store) + 10
 
 
 @pytest.mark.parametrize(("user", "kept"), [("=", "tag"), ("", ""), ("other_tag-1", "other_tag-1")])
@@ -491,7 +493,7 @@ def test_a_delete_ends_a_session_and_names_its_user(store, user):
 
 def test_a_delete_of_a_session_that_is_gone_clears_its_index_entry(store):
     store.zadd(INDEX, {SID: now(store) + TTL})
-    assert delete(store) == b""
+    assert delete(store) is None
     assert contents(store) == {}
 
 
@@ -638,6 +640,49 @@ def test_a_session_that_is_gone_is_not_rekeyed(store):
     assert contents(store) == {}
 
 
+@pytest.mark.parametrize(("user", "sign"), [("", -1), ("tag", 1)])
+def test_the_sign_of_an_index_entry_tells_who_has_a_user(store, user, sign):
+    create(store, user=user)
+    assert store.zscore(INDEX, SID) == sign * int(metadata_of(store)[2])
+    save(store, user="" if user else "tag")
+    assert store.zscore(INDEX, SID) == -sign * int(metadata_of(store)[2])
+
+
+def test_counting_tells_users_from_others_and_leaves_out_what_has_expired(store):
+    later = now(store) + 1000
+    for kind, score in (("user", later), ("anonymous", -later), ("dead", 5), ("dead too", -5)):
+        many = 3 if kind == "anonymous" else 1
+        store.zadd(INDEX, {f"{kind} {n}": score for n in range(many)})
+    assert run(store, COUNT, (INDEX,)) == [1, 3]
+
+
+def test_a_bucket_without_an_index_counts_nothing(store):
+    assert run(store, COUNT, (INDEX,)) == [0, 0]
+
+
+def test_what_expired_is_pruned_of_both_kinds(store):
+    later = now(store) + 1000
+    store.zadd(INDEX, {"a": 5, "b": -5, "c": later, "d": -later})
+    assert prune(store) == 2
+    assert set(store.zrange(INDEX, 0, -1)) == {b"c", b"d"}
+
+
+def test_a_session_is_described_by_sizes_and_the_values_asked_for(store):
+    create(store, ttl=TTL)
+    store.hset(HASH, "longer", "x" * 5000)
+    ttl, values, sizes = run(store, DESCRIBE, (HASH,), "a", "missing", "b")
+    assert TTL - 2 <= ttl <= TTL
+    assert values == [b"1", None, b"2"]
+    pairs = dict(zip(sizes[::2], sizes[1::2], strict=True))
+    assert pairs == {b"~": len(store.hget(HASH, "~")), b"a": 1, b"b": 1, b"longer": 5000}
+
+
+def test_what_is_no_session_is_not_described(store):
+    assert run(store, DESCRIBE, (HASH,), "~") == 0
+    store.set(HASH, "planted")
+    assert run(store, DESCRIBE, (HASH,), "~") == 0
+
+
 # The commands an ACL has to allow for each script, beside EVALSHA and EVAL.
 COMMANDS = {
     "create": {"exists", "expire", "hget", "hset", "time", "unlink", "zadd", "zrange", "zrem"},
@@ -647,12 +692,16 @@ COMMANDS = {
     "index_user": {"expire", "time", "ttl", "zadd", "zremrangebyscore"},
     "prune": {"time", "zrange", "zrem"},
     "rekey": {"hget", "hset"},
+    "count": {"time", "zcount"},
+    "describe": {"hkeys", "hmget", "hstrlen", "ttl", "type"},
 }
 KEYS = {
     "rotate": (HASH, INDEX, NEW_HASH),
     "index_user": (USER_INDEX,),
     "prune": (INDEX,),
     "rekey": (HASH,),
+    "count": (INDEX,),
+    "describe": (HASH,),
 }
 
 
@@ -687,6 +736,11 @@ def every_branch_of(script: str, store: redis.Redis, app: redis.Redis) -> None:
         case "rekey":
             create(store)
             rekey(app, "a", "1", "one")
+        case "count":
+            run(app, COUNT, (INDEX,))
+        case "describe":
+            create(store)
+            run(app, DESCRIBE, (HASH,), "~", "a")
 
 
 @pytest.mark.parametrize("script", COMMANDS)

@@ -1,0 +1,306 @@
+"""The sessions that live, for staff and for code: count them, look at them, end them.
+
+Every function has its `a...` twin for asyncio, and raises `SessionStoreUnavailable` where neither
+store can tell. Under the `cached_db` engine the rows are asked, and the session cache while the
+database is unavailable; under the `cache` engine the session cache.
+
+Sessions are named by their hashed ids; no session key goes in or comes out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from importlib import import_module
+from typing import Any, TypeVar
+
+from django.conf import settings
+from django.contrib.auth import SESSION_KEY as USER_ID_FIELD
+from django.core.exceptions import ImproperlyConfigured
+from django.db.models import Model
+from django.utils.module_loading import import_string
+
+from . import listing
+from .backends.base import HashSessionStore
+from .client import CLIENT_FIELD, Client
+from .codec import SessionCodec
+from .conf import get_configuration
+from .drivers import aio, sync
+from .exceptions import InvalidValue
+from .fields import name_size
+from .keys import SessionName
+from .listing import Counts, Described, Kind, Place
+from .operations import Operation
+from .serializers import make_serializer
+from .signals import announce_end
+
+T = TypeVar("T")
+
+MAX_PAGE = 1000
+_WANTED = (USER_ID_FIELD, CLIENT_FIELD)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_BATCH = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveSession:
+    """A session as staff may see it. Sizes are those of the stored, encoded values, in bytes.
+
+    `user_id` is the text that Django keeps in sessions, `None` for an anonymous one; `saved` is
+    when it was last written or touched. `values` is only there where it was asked for.
+    """
+
+    session_id: str
+    created: datetime
+    saved: datetime
+    expires: datetime
+    user_id: str | None
+    client: Client
+    field_sizes: Mapping[str, int]
+    values: Mapping[str, Any] | None = field(default=None, repr=False)
+
+    @property
+    def is_signed_in(self) -> bool:
+        """Whether it belongs to a user."""
+        return self.user_id is not None
+
+    @property
+    def size_bytes(self) -> int:
+        """The bytes of its fields' names and stored values."""
+        return sum(name_size(name) + size for name, size in self.field_sizes.items())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """Some live sessions, those that expire last first; and where to go on, `None` at an end."""
+
+    sessions: Sequence[LiveSession]
+    newer: str | None
+    older: str | None
+
+
+def count() -> Counts:
+    """Return how many sessions live: with a user and without."""
+    return _run(_count())
+
+
+async def acount() -> Counts:
+    """See count()."""
+    return await _arun(_count())
+
+
+def page(
+    after: str | None = None, limit: int = 100, *, before: str | None = None, kind: Kind = "all"
+) -> Page:
+    """Return up to `limit` sessions (at most 1000), by expiry, the last to expire first.
+
+    `after` is a page's `older`, `before` its `newer`; sessions that come and go meanwhile move
+    nothing else. Raises `ValueError` for any other text, and for both at once.
+    """
+    return _run(_page(after, limit, before=before, kind=kind))
+
+
+async def apage(
+    after: str | None = None, limit: int = 100, *, before: str | None = None, kind: Kind = "all"
+) -> Page:
+    """See page()."""
+    return await _arun(_page(after, limit, before=before, kind=kind))
+
+
+def for_user(user: Model | str | int) -> list[LiveSession]:
+    """Return a user's sessions, the last saved first. Takes a user or a user's primary key."""
+    return _run(_for_user(user))
+
+
+async def afor_user(user: Model | str | int) -> list[LiveSession]:
+    """See for_user()."""
+    return await _arun(_for_user(user))
+
+
+def get(session_id: str, *, with_values: bool = False) -> LiveSession | None:
+    """Return one session; `None` where there is none, or where the text is no session id."""
+    return _run(_get(session_id, with_values=with_values))
+
+
+async def aget(session_id: str, *, with_values: bool = False) -> LiveSession | None:
+    """See get()."""
+    return await _arun(_get(session_id, with_values=with_values))
+
+
+def end(session_id: str, *, reason: str = "ended") -> bool:
+    """End a session for good; `False` where there was none. `reason` goes to `session_ended`."""
+    return _run(_end_all((session_id,), reason)) == 1
+
+
+async def aend(session_id: str, *, reason: str = "ended") -> bool:
+    """See end()."""
+    return await _arun(_end_all((session_id,), reason)) == 1
+
+
+def end_all(session_ids: Collection[str], *, reason: str = "ended") -> int:
+    """End sessions for good, many at a time; return how many there were."""
+    return _run(_end_all(session_ids, reason))
+
+
+async def aend_all(session_ids: Collection[str], *, reason: str = "ended") -> int:
+    """See end_all()."""
+    return await _arun(_end_all(session_ids, reason))
+
+
+def end_for_user(
+    user: Model | str | int,
+    keep: HashSessionStore | str | None = None,
+    *,
+    reason: str = "ended",
+) -> int:
+    """End all sessions of a user but the one to keep; return how many there were.
+
+    `keep` is `request.session` or a session id. Call it after a password has changed, for instance.
+    """
+    return _run(_end_for_user(user, keep, reason))
+
+
+async def aend_for_user(
+    user: Model | str | int,
+    keep: HashSessionStore | str | None = None,
+    *,
+    reason: str = "ended",
+) -> int:
+    """See end_for_user()."""
+    return await _arun(_end_for_user(user, keep, reason))
+
+
+def user_id_of(user: Model | str | int) -> str:
+    """Return the text by which Django names a user in sessions."""
+    if isinstance(user, Model):
+        return str(user._meta.pk.value_to_string(user))
+    return str(user)
+
+
+def get_store_class() -> type[HashSessionStore]:
+    """Return the session engine's class. Raises `ImproperlyConfigured` where it is another's."""
+    store: type[Any] = import_module(settings.SESSION_ENGINE).SessionStore
+    if not issubclass(store, HashSessionStore):
+        raise ImproperlyConfigured(
+            f"SESSION_ENGINE is {settings.SESSION_ENGINE!r}, whose sessions cannot be listed. Set "
+            'SESSION_ENGINE = "django_elasticache_sessions.backends.cached_db".'
+        )
+    return store
+
+
+def _count() -> Operation[Counts]:
+    naming = get_configuration().naming
+    return _ask(lambda source: source.count(naming))
+
+
+def _page(after: str | None, limit: int, *, before: str | None, kind: Kind) -> Operation[Page]:
+    if after is not None and before is not None:
+        raise ValueError("Give after or before, not both.")
+    if not 1 <= limit <= MAX_PAGE:
+        raise ValueError(f"limit is {limit}, expected 1 to {MAX_PAGE}.")
+    places = {
+        "after": None if after is None else Place.parse(after),
+        "before": None if before is None else Place.parse(before),
+    }
+    naming = get_configuration().naming
+    found, has_more = yield from _ask(
+        lambda source: source.page(naming, kind=kind, limit=limit, wanted=_WANTED, **places)
+    )
+    newer, older = (str(_place(found[0])), str(_place(found[-1]))) if found else (before, after)
+    return Page(
+        sessions=tuple(_live(item) for item in found),
+        newer=newer if (has_more if before else after) else None,
+        older=older if (before or has_more) else None,
+    )
+
+
+def _for_user(user: Model | str | int) -> Operation[list[LiveSession]]:
+    naming, user_id = get_configuration().naming, user_id_of(user)
+    found = yield from _ask(lambda source: source.of_user(naming, user_id, wanted=_WANTED))
+    sessions = (_live(item) for item in found)
+    return sorted(sessions, key=lambda session: session.saved, reverse=True)
+
+
+def _get(session_id: str, *, with_values: bool) -> Operation[LiveSession | None]:
+    naming = get_configuration().naming
+    try:
+        name = naming.from_sid(session_id)
+    except ValueError:
+        return None
+    found = yield from _ask(lambda source: source.describe(naming, (name,), wanted=_WANTED))
+    if not found:
+        return None
+    [described] = found
+    if with_values and described.sizes.keys() - described.stored.fields.keys():
+        names = tuple(described.sizes)
+        found = yield from _ask(lambda source: source.describe(naming, (name,), wanted=names))
+    return _live(found[0], with_values=with_values) if found else None
+
+
+def _end_all(session_ids: Collection[str], reason: str) -> Operation[int]:
+    naming, ended = get_configuration().naming, 0
+    names = [name for name in map(_name_or_none, session_ids) if name]
+    for start in range(0, len(names), _BATCH):
+        batch = names[start : start + _BATCH]
+        ended += yield from get_store_class()._operations.delete(naming, batch, user_tag="")
+        for name in batch:
+            yield from announce_end(get_store_class(), name.sid, reason)
+    return ended
+
+
+def _end_for_user(
+    user: Model | str | int, keep: HashSessionStore | str | None, reason: str
+) -> Operation[int]:
+    kept = keep.session_id if isinstance(keep, HashSessionStore) else keep
+    naming, user_id = get_configuration().naming, user_id_of(user)
+    found = yield from _ask(lambda source: source.of_user(naming, user_id, wanted=()))
+    session_ids = [item.stored.name.sid for item in found]
+    return (yield from _end_all([sid for sid in session_ids if sid != kept], reason))
+
+
+def _name_or_none(session_id: str) -> SessionName | None:
+    try:
+        return get_configuration().naming.from_sid(session_id)
+    except ValueError:
+        return None
+
+
+def _ask(question: Callable[[Any], Operation[T]]) -> Operation[T]:
+    return listing.ask(get_store_class()._listings, question)
+
+
+def _place(item: Described) -> Place:
+    return Place(item.stored.expires, bool(item.stored.user_tag), item.stored.name.sid)
+
+
+def _live(item: Described, *, with_values: bool = False) -> LiveSession:
+    stored = item.stored
+    codec = SessionCodec(get_configuration().policy, stored.name.sid, stored.created)
+    serializer = make_serializer(import_string(settings.SESSION_SERIALIZER))
+
+    def value(name: str) -> Any:
+        try:
+            return serializer.loads(codec.decode(name, stored.fields[name]))
+        except (KeyError, InvalidValue, ValueError):
+            return None
+
+    user_id = value(USER_ID_FIELD) if stored.user_tag else None
+    return LiveSession(
+        session_id=stored.name.sid,
+        created=_EPOCH + timedelta(microseconds=stored.created),
+        saved=_EPOCH + timedelta(seconds=stored.saved),
+        expires=_EPOCH + timedelta(seconds=stored.expires),
+        user_id="" if stored.user_tag and user_id is None else user_id,
+        client=Client.parse(value(CLIENT_FIELD)),
+        field_sizes=item.sizes,
+        values={name: value(name) for name in stored.fields} if with_values else None,
+    )
+
+
+def _run(operation: Operation[T]) -> T:
+    return sync.get_driver(get_configuration().alias).run(operation)
+
+
+async def _arun(operation: Operation[T]) -> T:
+    return await aio.get_driver(get_configuration().alias).run(operation)

@@ -1,0 +1,111 @@
+"""Looking through the sessions that live, by the rows of the fallback database.
+
+The same operations as in `listing`. One statement each; what a request could only save in the cache
+is not in the rows until it was brought over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from . import rows
+from .dialects import sql
+from .homes import ask_database, get_homes
+from .keys import Naming, SessionName
+from .listing import Counts, Described, Kind, Place
+from .operations import Operation, StoredSession
+
+_COLUMNS = "sid, created, saved, expires, version, user_tag, fields, expires - {now}"
+_LIVE = "NOT is_ended AND expires > {now}"
+_OF_KIND = {"all": "", "signed-in": " AND user_tag <> ''", "anonymous": " AND user_tag = ''"}
+
+
+def count(naming: Naming) -> Operation[Counts]:
+    """See listing.count()."""
+    counts: Counts = yield from ask_database(get_homes(), _count)
+    return counts
+
+
+def page(
+    naming: Naming,
+    *,
+    kind: Kind,
+    limit: int,
+    wanted: Collection[str],
+    after: Place | None = None,
+    before: Place | None = None,
+) -> Operation[tuple[list[Described], bool]]:
+    """See listing.page()."""
+    at = before or after
+    key = (at.expires, naming.from_sid(at.sid).digest.hex()) if at else None
+    is_newer = before is not None
+    found = yield from ask_database(
+        get_homes(), _page, _OF_KIND[kind], key, limit + 1, is_newer=is_newer
+    )
+    described = [_described(naming, row) for row in found[:limit] if not isinstance(row, bytes)]
+    return (described[::-1] if is_newer else described), len(found) > limit
+
+
+def of_user(naming: Naming, user_id: str, *, wanted: Collection[str]) -> Operation[list[Described]]:
+    """See listing.of_user()."""
+    found = yield from ask_database(get_homes(), _of_user, naming.user_tags(user_id))
+    return [_described(naming, row) for row in found if not isinstance(row, bytes)]
+
+
+def describe(
+    naming: Naming, names: Sequence[SessionName], *, wanted: Collection[str]
+) -> Operation[list[Described]]:
+    """See listing.describe()."""
+    digests = tuple(name.digest for name in names)
+    found = yield from ask_database(get_homes(), rows.load, digests)
+    by_digest = {row.sid: row for row in found}
+    return [_described(naming, by_digest[sid]) for sid in digests if sid in by_digest]
+
+
+def _count(connection: BaseDatabaseWrapper) -> Counts:
+    query = f"SELECT COUNT(*), COUNT(NULLIF(user_tag, '')) FROM {{table}} WHERE {_LIVE}"
+    with connection.cursor() as cursor:
+        cursor.execute(sql(connection, query))
+        every, signed_in = cursor.fetchone()
+    return Counts(signed_in, every - signed_in)
+
+
+def _page(
+    connection: BaseDatabaseWrapper,
+    of_kind: str,
+    at: tuple[int, str] | None,
+    limit: int,
+    *,
+    is_newer: bool,
+) -> list[rows.Row | bytes]:
+    beyond, order = ("> %s", "ASC") if is_newer else ("< %s", "DESC")
+    sid_beyond, sid_order = ("< %s", "DESC") if is_newer else ("> %s", "ASC")
+    place = f" AND (expires {beyond} OR (expires = %s AND sid {sid_beyond}))" if at else ""
+    query = (
+        f"SELECT {_COLUMNS} FROM {{table}} WHERE {_LIVE}{of_kind}{place} "
+        f"ORDER BY expires {order}, sid {sid_order} LIMIT %s"
+    )
+    parameters = [*((at[0], at[0], at[1]) if at else ()), limit]
+    return _read(connection, query, parameters)
+
+
+def _of_user(connection: BaseDatabaseWrapper, tags: Sequence[str]) -> list[rows.Row | bytes]:
+    places = ", ".join(["%s"] * len(tags))
+    query = f"SELECT {_COLUMNS} FROM {{table}} WHERE user_tag IN ({places}) AND {_LIVE}"
+    return _read(connection, query, tags)
+
+
+def _read(
+    connection: BaseDatabaseWrapper, query: str, parameters: Sequence[Any]
+) -> list[rows.Row | bytes]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql(connection, query), parameters)
+        return [rows.row_or_sid(found) for found in cursor.fetchall()]
+
+
+def _described(naming: Naming, row: rows.Row) -> Described:
+    stored = StoredSession(naming.from_digest(row.sid), *row[1:7])
+    return Described(stored, {name: len(value) for name, value in row.fields.items()})
