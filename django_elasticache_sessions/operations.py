@@ -215,6 +215,14 @@ def prune(naming: Naming) -> Operation[int]:
     return pruned
 
 
+def scan(naming: Naming, cursor: bytes, count: int) -> Operation[tuple[bytes, list[SessionName]]]:
+    """Take one step of a SCAN over the hashes of sessions: about `count` keys, maybe many more."""
+    pattern = f"{naming.prefix}:{{*}}:*"
+    [(cursor, found)] = yield (("SCAN", cursor, "MATCH", pattern, "COUNT", count, "TYPE", "hash"),)
+    names = (naming.from_hash_key(key) for key in found)
+    return cursor, [name for name in names if name]
+
+
 def run(script: scripts.Script, keys: Sequence[str], words: Iterable[Word]) -> Command:
     """Return the command that runs a script; `keys` all lie in one slot."""
     return (b"EVALSHA", script.sha, len(keys), *keys, *words)

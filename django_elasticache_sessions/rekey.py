@@ -69,7 +69,7 @@ def _rekey_hashes(
     tally = Tally()
     cursor = b"0"
     while True:
-        cursor, names = driver.run(_scan(configuration, cursor, batch_size))
+        cursor, names = driver.run(operations.scan(configuration.naming, cursor, batch_size))
         for batch in _batches(names, batch_size):
             tally += driver.run(_rekey(configuration, batch, dry_run=dry_run))
             progress(tally)
@@ -111,16 +111,6 @@ def _examine_row(policy: CodecPolicy, stored: StoredSession) -> tuple[Tally, dic
         return Tally(seen=1, unreadable=1), {}
     values = {field: value for field, _, value in words}
     return Tally(seen=1, rekeyed=1 if values else 0), values
-
-
-def _scan(
-    configuration: Configuration, cursor: bytes, count: int
-) -> Operation[tuple[bytes, list[SessionName]]]:
-    pattern = f"{configuration.naming.prefix}:{{*}}:*"
-    command = ("SCAN", cursor, "MATCH", pattern, "COUNT", count, "TYPE", "hash")
-    [(cursor, found)] = yield (command,)
-    names = (configuration.naming.from_hash_key(key) for key in found)
-    return cursor, [name for name in names if name]
 
 
 def _rekey(

@@ -65,6 +65,30 @@ def describe(
     return [_described(naming, by_digest[sid]) for sid in digests if sid in by_digest]
 
 
+def following(
+    connection: BaseDatabaseWrapper,
+    after: bytes,
+    limit: int,
+    *,
+    saved_until: int,
+    created_until: int,
+    anonymous: bool,
+) -> list[bytes]:
+    """Return the `sid`s of live sessions that were saved and created so long ago, in their order.
+
+    Times in seconds since the epoch; with `anonymous`, only sessions without a user.
+    """
+    query = (
+        f"SELECT sid FROM {{table}} WHERE {_LIVE} AND sid > %s AND saved <= %s AND created <= %s"
+        f"{_OF_KIND['anonymous' if anonymous else 'all']} ORDER BY sid LIMIT %s"
+    )
+    created_until_microseconds = min(created_until * 1_000_000, 2**63 - 1)
+    parameters = (after.hex(), saved_until, created_until_microseconds, limit)
+    with connection.cursor() as cursor:
+        cursor.execute(sql(connection, query), parameters)
+        return [bytes.fromhex(sid) for (sid,) in cursor.fetchall()]
+
+
 def _count(connection: BaseDatabaseWrapper) -> Counts:
     query = f"SELECT COUNT(*), COUNT(NULLIF(user_tag, '')) FROM {{table}} WHERE {_LIVE}"
     with connection.cursor() as cursor:

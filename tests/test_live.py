@@ -14,10 +14,12 @@ from django.contrib.auth import SESSION_KEY
 from django.contrib.auth.models import User
 from django.contrib.sessions.backends.base import UpdateError
 from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
 
 from django_elasticache_sessions import live
 from django_elasticache_sessions.conf import CACHE_ENGINE, CACHED_DB_ENGINE, get_configuration
 from django_elasticache_sessions.exceptions import SessionStoreUnavailable
+from django_elasticache_sessions.models import FallbackSession
 from django_elasticache_sessions.signals import session_created, session_ended
 
 from .conftest import point_sessions_at
@@ -288,7 +290,9 @@ def test_an_unreachable_store_is_no_empty_store(engine, settings):
         point_sessions_at(settings, server.url)
     if settings.SESSION_ENGINE == CACHED_DB_ENGINE:
         assert live.count() == (0, 0)
-        settings.ELASTICACHE_SESSIONS = {"FALLBACK_DATABASE": "default"}
+        alias = get_configuration().options.fallback_database
+        with connections[alias].cursor() as cursor:
+            cursor.execute(f"DROP TABLE {FallbackSession._meta.db_table}")
     for question in (live.count, live.page, lambda: live.for_user(7), lambda: live.end(UNKNOWN_ID)):
         with pytest.raises(SessionStoreUnavailable):
             question()

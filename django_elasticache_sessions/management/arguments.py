@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from argparse import ArgumentTypeError
 from collections.abc import Callable
+from datetime import timedelta
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_MOST_SECONDS = 100 * 366 * 86_400
 
 
 def positive(most: int) -> Callable[[str], int]:
@@ -15,3 +20,15 @@ def positive(most: int) -> Callable[[str], int]:
         return int(text)
 
     return read
+
+
+def duration(text: str) -> timedelta:
+    """Read a duration: a whole number and its unit, such as `30d`."""
+    found = re.fullmatch(r"(\d{1,10})([smhdw])", text, re.ASCII)
+    seconds = int(found[1]) * _SECONDS[found[2]] if found else 0
+    if not 0 < seconds <= _MOST_SECONDS:
+        raise ArgumentTypeError(
+            "expected a whole number and s, m, h, d or w for seconds to weeks, such as 30d, at "
+            f"most 100 years; found {text!r}"
+        )
+    return timedelta(seconds=seconds)

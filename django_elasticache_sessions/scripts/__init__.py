@@ -48,6 +48,8 @@ INDEX_USER = Script.read("index_user")
 PRUNE = Script.read("prune")
 COUNT = Script.read("count")
 DESCRIBE = Script.read("describe")
+PURGE = Script.read("purge")
+REINDEX = Script.read("reindex")
 REKEY = Script.read("rekey")
 # Those of the cached_db engine.
 LEASE = Script.read("lease")

@@ -17,6 +17,8 @@ from django_elasticache_sessions.scripts import (
     DESCRIBE,
     INDEX_USER,
     PRUNE,
+    PURGE,
+    REINDEX,
     REKEY,
     ROTATE,
     SAVE,
@@ -683,6 +685,56 @@ def test_what_is_no_session_is_not_described(store):
     assert run(store, DESCRIBE, (HASH,), "~") == 0
 
 
+@pytest.mark.parametrize(
+    ("dry", "saved_until", "created_until", "anonymous", "ended"),
+    [
+        (0, 9e15, 9e15, 0, [b"tag", b""]),
+        (0, 9e15, 9e15, 1, [0, b""]),
+        (0, 0, 9e15, 0, [0, 0]),
+        (0, 9e15, 0, 0, [0, 0]),
+        (1, 9e15, 9e15, 0, [b"tag", b""]),
+    ],
+)
+def test_a_purge_ends_what_is_as_asked_for(
+    store, dry, saved_until, created_until, anonymous, ended
+):
+    create(store, created=2_000_000, user="tag")
+    create(store, name=NEW_HASH, sid=NEW_SID, created=2_000_000)
+    keys, conditions = (INDEX, HASH, NEW_HASH), (dry, saved_until, created_until, anonymous)
+    assert run(store, PURGE, keys, *conditions, SID, NEW_SID) == ended
+    there = [tag == 0 or dry == 1 for tag in ended]
+    assert [bool(store.exists(key)) for key in (HASH, NEW_HASH)] == there
+    assert [store.zscore(INDEX, sid) is not None for sid in (SID, NEW_SID)] == there
+
+
+def test_a_purge_takes_out_what_is_gone_and_leaves_what_is_no_session(store):
+    store.zadd(INDEX, {SID: 9e9, NEW_SID: 9e9})
+    store.set(NEW_HASH, "planted")
+    keys = (INDEX, HASH, NEW_HASH)
+    assert run(store, PURGE, keys, 0, 9e15, 9e15, 0, SID, NEW_SID) == [0, 0]
+    assert store.zrange(INDEX, 0, -1) == [NEW_SID.encode()]
+    assert store.get(NEW_HASH) == b"planted"
+
+
+@pytest.mark.parametrize(("user", "sign"), [("", -1), ("tag", 1)])
+def test_a_reindexed_session_is_where_its_save_put_it(store, user, sign):
+    create(store, ttl=TTL, user=user)
+    store.delete(INDEX)
+    ttl, tag = run(store, REINDEX, (HASH, INDEX), SID)
+    assert TTL - 2 <= ttl <= TTL
+    assert tag == user.encode()
+    assert abs(store.zscore(INDEX, SID) * sign - int(metadata_of(store)[2])) <= 1
+
+
+def test_what_is_no_session_is_not_indexed(store):
+    store.hset(HASH, "a", "1")
+    assert run(store, REINDEX, (HASH, INDEX), SID) == 0
+    store.delete(HASH)
+    store.set(HASH, "planted")
+    assert run(store, REINDEX, (HASH, INDEX), SID) == 0
+    assert not store.exists(INDEX)
+
+
 # The commands an ACL has to allow for each script, beside EVALSHA and EVAL.
 COMMANDS = {
     "create": {"exists", "expire", "hget", "hset", "time", "unlink", "zadd", "zrange", "zrem"},
@@ -694,6 +746,8 @@ COMMANDS = {
     "rekey": {"hget", "hset"},
     "count": {"time", "zcount"},
     "describe": {"hkeys", "hmget", "hstrlen", "ttl", "type"},
+    "purge": {"hget", "type", "unlink", "zrem"},
+    "reindex": {"hget", "time", "ttl", "type", "unlink", "zadd"},
 }
 KEYS = {
     "rotate": (HASH, INDEX, NEW_HASH),
@@ -702,6 +756,7 @@ KEYS = {
     "rekey": (HASH,),
     "count": (INDEX,),
     "describe": (HASH,),
+    "purge": (INDEX, HASH),
 }
 
 
@@ -741,6 +796,13 @@ def every_branch_of(script: str, store: redis.Redis, app: redis.Redis) -> None:
         case "describe":
             create(store)
             run(app, DESCRIBE, (HASH,), "~", "a")
+        case "purge":
+            create(store)
+            run(app, PURGE, (INDEX, HASH), 0, 9e15, 9e15, 0, SID)
+        case "reindex":
+            create(store)
+            store.set(INDEX, "planted")
+            run(app, REINDEX, (HASH, INDEX), SID)
 
 
 @pytest.mark.parametrize("script", COMMANDS)

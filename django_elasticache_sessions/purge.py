@@ -1,0 +1,291 @@
+"""Ending many sessions at once, and keeping the indexes tidy, for `clearsessions_cache`.
+
+Everything is done in batches: the memory is that of a batch, no script looks at more than a hundred
+sessions, and whatever is cut off may be started again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from . import fallback, listing, operations, row_listing, scripts
+from .backends.base import HashSessionStore
+from .conf import get_configuration
+from .drivers import sync
+from .exceptions import ForeignType
+from .homes import ask_database, get_homes
+from .keys import Naming, SessionName, is_sid
+from .live import get_store_class
+from .operations import Operation, StoredSession, run
+from .signals import announce_end
+
+#: Sessions that one script looks at: a fraction of a millisecond.
+_PER_SCRIPT = 100
+_NEVER = 2**53
+_REASON = "purged"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which sessions to end: those for which all of it holds.
+
+    `idle_for` and `older_than` count from the last save and from the creation; `user_ids`, where
+    there are any, are those of the users whose sessions are meant.
+    """
+
+    idle_for: timedelta | None = None
+    older_than: timedelta | None = None
+    user_ids: tuple[str, ...] = ()
+    anonymous: bool = False
+
+    def saved_until(self) -> int:
+        """Return the latest time of the last save, in seconds since the epoch."""
+        return _ago(self.idle_for)
+
+    def created_until(self) -> int:
+        """Return the latest time of creation, in seconds since the epoch."""
+        return _ago(self.older_than)
+
+    def has(self, stored: StoredSession) -> bool:
+        """Tell whether a session of one of the users is meant."""
+        return (
+            stored.saved <= self.saved_until()
+            and stored.created / 1_000_000 <= self.created_until()
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """Counts of sessions: looked at, and ended, or to be ended in a dry run."""
+
+    seen: int = 0
+    ended: int = 0
+
+
+Progress = Callable[[Tally], None]
+
+
+def prune() -> int:
+    """Drop what has expired: entries of the indexes, and rows; return how many went.
+
+    Raises `SessionStoreUnavailable`.
+    """
+    configuration = get_configuration()
+    operation = get_store_class()._operations.prune(configuration.naming)
+    pruned: int = sync.get_driver(configuration.alias).run(operation)
+    return pruned
+
+
+def purge(
+    selection: Selection, *, batch_size: int, dry_run: bool = False, progress: Progress
+) -> Tally:
+    """End the selected sessions, `batch_size` at a time; return the counts.
+
+    `progress` is told after each batch. Raises `SessionStoreUnavailable`; what was ended by then
+    stays ended.
+    """
+    configuration = get_configuration()
+    sessions = _Purge(get_store_class(), configuration.naming, batch_size, dry_run, progress)
+    operation = sessions.of_users(selection) if selection.user_ids else sessions.of_all(selection)
+    sync.get_driver(configuration.alias).run(operation)
+    return sessions.tally
+
+
+def reindex(*, batch_size: int, progress: Progress) -> Tally:
+    """Enter every session of the cache in the indexes, and take out entries of those that are gone.
+
+    Returns the counts of sessions entered (`seen`) and of entries dropped (`ended`). Raises
+    `SessionStoreUnavailable`.
+    """
+    configuration = get_configuration()
+    driver = sync.get_driver(configuration.alias)
+    return driver.run(_reindex(configuration.naming, batch_size, progress))
+
+
+class _Purge:
+    def __init__(
+        self,
+        store_class: type[HashSessionStore],
+        naming: Naming,
+        batch_size: int,
+        dry_run: bool,
+        progress: Progress,
+    ) -> None:
+        self.store_class = store_class
+        self.naming = naming
+        self.batch_size = batch_size
+        self.dry_run = dry_run
+        self.progress = progress
+        self.tally = Tally()
+
+    def of_users(self, selection: Selection) -> Operation[None]:
+        for user_id in selection.user_ids:
+            found = yield from self._of_user(user_id)
+            names = [item.stored.name for item in found if selection.has(item.stored)]
+            self._note(seen=len(found) - len(names), ended=0)
+            for batch in _batches(names, self.batch_size):
+                yield from self._end(batch)
+
+    def of_all(self, selection: Selection) -> Operation[None]:
+        if self.store_class._operations is fallback:
+            yield from self._of_rows(selection)
+        else:
+            yield from self._of_hashes(selection)
+
+    def _of_user(self, user_id: str) -> Operation[list[listing.Described]]:
+        source = self.store_class._listings[0]
+        found: list[listing.Described]
+        found = yield from source.of_user(self.naming, user_id, wanted=())
+        return found
+
+    def _of_rows(self, selection: Selection) -> Operation[None]:
+        last = b""
+        while True:
+            found = yield from ask_database(
+                get_homes(),
+                row_listing.following,
+                last,
+                self.batch_size,
+                saved_until=selection.saved_until(),
+                created_until=selection.created_until(),
+                anonymous=selection.anonymous,
+            )
+            if not found:
+                return
+            yield from self._end([self.naming.from_digest(sid) for sid in found])
+            last = found[-1]
+
+    def _end(self, names: Sequence[SessionName]) -> Operation[None]:
+        ended = len(names)
+        if not self.dry_run:
+            ended = yield from self.store_class._operations.delete(self.naming, names, user_tag="")
+            yield from self._announce(names)
+        self._note(seen=len(names), ended=ended)
+
+    def _of_hashes(self, selection: Selection) -> Operation[None]:
+        conditions = (
+            int(self.dry_run),
+            selection.saved_until(),
+            selection.created_until(),
+            int(selection.anonymous),
+        )
+        for index_key in self.naming.live_indexes():
+            cursor = b"0"
+            while True:
+                command = ("ZSCAN", index_key, cursor, "COUNT", self.batch_size)
+                [reply] = yield (command,)
+                if isinstance(reply, ForeignType):
+                    break
+                cursor, entries = reply
+                yield from self._of_bucket(index_key, conditions, _named(self.naming, entries))
+                if cursor == b"0":
+                    break
+
+    def _of_bucket(
+        self, index_key: str, conditions: tuple[int, ...], names: Sequence[SessionName]
+    ) -> Operation[None]:
+        portions = list(_batches(names, _PER_SCRIPT))
+        if not portions:
+            return
+        replies = yield tuple(
+            run(
+                scripts.PURGE,
+                (index_key, *(name.hash_key for name in portion)),
+                (*conditions, *(name.sid for name in portion)),
+            )
+            for portion in portions
+        )
+        tags = [tag for reply in replies for tag in reply]
+        ended = [(name, tag) for name, tag in zip(names, tags, strict=True) if tag != 0]
+        if not self.dry_run:
+            yield from self._forget_users(ended)
+            yield from self._announce([name for name, _ in ended])
+        self._note(seen=len(names), ended=len(ended))
+
+    def _forget_users(self, ended: Iterable[tuple[SessionName, bytes]]) -> Operation[None]:
+        sids: dict[bytes, list[str]] = defaultdict(list)
+        for name, tag in ended:
+            if tag:
+                sids[tag].append(name.sid)
+        if sids:
+            yield tuple(
+                ("ZREM", self.naming.user_index(tag.decode()), *of_user)
+                for tag, of_user in sids.items()
+            )
+
+    def _announce(self, names: Iterable[SessionName]) -> Operation[None]:
+        for name in names:
+            yield from announce_end(self.store_class, name.sid, _REASON)
+
+    def _note(self, *, seen: int, ended: int) -> None:
+        self.tally = Tally(seen=self.tally.seen + seen, ended=self.tally.ended + ended)
+        self.progress(self.tally)
+
+
+def _reindex(naming: Naming, batch_size: int, progress: Progress) -> Operation[Tally]:
+    tally = Tally()
+    cursor = b"0"
+    while True:
+        cursor, names = yield from operations.scan(naming, cursor, batch_size)
+        for batch in _batches(names, batch_size):
+            entered = yield from _enter(naming, batch)
+            tally = replace(tally, seen=tally.seen + entered)
+            progress(tally)
+        if cursor == b"0":
+            break
+    for index_key in naming.live_indexes():
+        cursor = b"0"
+        while True:
+            [reply] = yield (("ZSCAN", index_key, cursor, "COUNT", batch_size),)
+            if isinstance(reply, ForeignType):
+                break
+            cursor, entries = reply
+            dropped = yield from _drop_orphans(naming, index_key, entries[::2])
+            tally = replace(tally, ended=tally.ended + dropped)
+            if cursor == b"0":
+                break
+    return tally
+
+
+def _enter(naming: Naming, names: Sequence[SessionName]) -> Operation[int]:
+    if not names:
+        return 0
+    replies = yield tuple(
+        run(scripts.REINDEX, (name.hash_key, name.index_key), (name.sid,)) for name in names
+    )
+    found = [(name, *reply) for name, reply in zip(names, replies, strict=True) if reply != 0]
+    commands = tuple(
+        operations.index_user(naming, tag.decode(), name, ttl) for name, ttl, tag in found if tag
+    )
+    if commands:
+        yield commands
+    return len(found)
+
+
+def _drop_orphans(naming: Naming, index_key: str, sids: Sequence[bytes]) -> Operation[int]:
+    """Take out what names no session here; one that comes back is entered by its next save."""
+    foreign = [sid for sid in sids if not is_sid(sid.decode("ascii", "replace"))]
+    names = _named(naming, [word for sid in sids for word in (sid, b"")])
+    replies = yield (("TIME",), *(("EXISTS", name.hash_key) for name in names))
+    gone = [name.sid for name, there in zip(names, replies[1:], strict=True) if not there]
+    if not foreign and not gone:
+        return 0
+    yield (("ZREM", index_key, *foreign, *gone),)
+    return len(foreign) + len(gone)
+
+
+def _named(naming: Naming, entries: Sequence[bytes]) -> list[SessionName]:
+    sids = (sid.decode("ascii", "replace") for sid in entries[::2])
+    return [naming.from_sid(sid) for sid in sids if is_sid(sid)]
+
+
+def _batches(names: Sequence[SessionName], size: int) -> Iterator[Sequence[SessionName]]:
+    return (names[start : start + size] for start in range(0, len(names), size))
+
+
+def _ago(age: timedelta | None) -> int:
+    return _NEVER if age is None else int(time.time() - age.total_seconds())
