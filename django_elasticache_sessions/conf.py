@@ -57,6 +57,14 @@ class Options:
     on_unavailable: str = "raise"
     max_sessions_per_user: int | None = None
     record_client: bool = True
+    sensitive_fields: tuple[str, ...] = (
+        "_auth_user_hash",
+        "*csrf*",
+        "*token*",
+        "*secret*",
+        "*password*",
+        "*otp*",
+    )
     index_buckets: int = 256
     fallback_database: str = "default"
     fallback_writes: str = "through"
@@ -237,6 +245,12 @@ def _engines(value: object) -> tuple[str, ...]:
     return tuple(value)
 
 
+def _patterns(value: object) -> tuple[str, ...]:
+    if not isinstance(value, (list, tuple)) or not all(isinstance(name, str) for name in value):
+        raise ValueError(f"expected a list of field names or globs, found {_shown_type(value)}")
+    return tuple(value)
+
+
 def _optional_age(value: object) -> int | None:
     if isinstance(value, timedelta):
         value = int(value.total_seconds())
@@ -296,6 +310,7 @@ _READERS: dict[str, Callable[[object], Any]] = {
     "ON_UNAVAILABLE": _one_of("raise", "anonymous"),
     "MAX_SESSIONS_PER_USER": _optional_count,
     "RECORD_CLIENT": _boolean,
+    "SENSITIVE_FIELDS": _patterns,
     "INDEX_BUCKETS": _buckets,
     "FALLBACK_DATABASE": _alias_of("DATABASES"),
     "FALLBACK_WRITES": _one_of("through", "behind"),

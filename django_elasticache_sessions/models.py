@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Self
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from . import live
 from .conf import get_configuration
+from .queryset import LiveSessionQuerySet
 
 if TYPE_CHECKING:
     from django.contrib.auth.base_user import AbstractBaseUser
@@ -53,3 +55,46 @@ class FallbackSession(models.Model):
 
     def __str__(self) -> str:
         return self.sid
+
+
+class LiveSession(models.Model):
+    """A session that lives, for the admin. It has no table: see `queryset`.
+
+    Its permissions: to view sessions, to end them (`delete`), and, apart, to see their values.
+    """
+
+    session_id = models.CharField(_("session id"), max_length=22, primary_key=True)
+    created = models.DateTimeField(_("created"))
+    saved = models.DateTimeField(_("last saved"))
+    expires = models.DateTimeField(_("expires"))
+
+    objects = LiveSessionQuerySet.as_manager()
+
+    #: What is known of it.
+    seen: live.LiveSession
+    #: The name of its user, `None` where there is none any more.
+    username: str | None
+
+    class Meta:
+        managed = False
+        verbose_name = _("live session")
+        verbose_name_plural = _("live sessions")
+        default_permissions = ("view", "delete")
+        permissions = (("view_session_data", _("Can view the values of live sessions")),)
+
+    def __str__(self) -> str:
+        return self.session_id
+
+    @classmethod
+    def of(cls, session: live.LiveSession, username: str | None) -> Self:
+        """Return the instance of a session."""
+        instance = cls(
+            session_id=session.session_id,
+            created=session.created,
+            saved=session.saved,
+            expires=session.expires,
+        )
+        instance.seen = session
+        instance.username = username
+        instance._state.adding = False
+        return instance

@@ -1,0 +1,354 @@
+"""Live sessions in Django's admin: to be looked at and ended, never changed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.admin.models import DELETION, LogEntry
+from django.contrib.admin.views.main import ChangeList
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.template.defaultfilters import filesizeformat
+from django.template.response import SimpleTemplateResponse, TemplateResponse
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
+
+from . import live
+from .backends.base import HashSessionStore
+from .conf import get_configuration
+from .exceptions import SessionStoreUnavailable
+from .management.users import find_user_ids
+from .models import LiveSession
+from .queryset import LiveSessionQuerySet
+
+_PLACES = ("after", "before")
+_REASON = "admin"
+
+
+class KindFilter(admin.SimpleListFilter):
+    """Whose sessions to list."""
+
+    title = _("whose")
+    parameter_name = "whose"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        """Return the choices."""
+        return [
+            ("signed-in", _("Signed in")),
+            ("anonymous", _("Anonymous")),
+            ("mine", _("Your own")),
+        ]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        """Narrow the list to the choice."""
+        match self.value():
+            case "mine":
+                return queryset.of_users([live.user_id_of(request.user)])  # type: ignore[arg-type]
+            case "signed-in" | "anonymous" as kind:
+                return queryset.of_kind(kind)
+        return None
+
+
+class LiveSessionChangeList(ChangeList):
+    """A page between two places in the list, not the n-th: it stays right while others come."""
+
+    newer: str | None
+    older: str | None
+
+    def get_filters_params(self, params: Any = None) -> dict[str, Any]:
+        """Leave out the place, which narrows nothing down."""
+        found = super().get_filters_params(params)
+        return {name: value for name, value in found.items() if name not in _PLACES}
+
+    def get_results(self, request: HttpRequest) -> None:
+        """Ask for one page."""
+        queryset: Any = self.queryset
+        after, before = (request.GET.get(name) for name in _PLACES)
+        try:
+            page = queryset.page(after=after, before=None if after else before)
+        except ValueError:
+            messages.warning(request, _("That page does not exist; this is the first one."))
+            page = queryset.page(after=None, before=None)
+        self.result_list, self.newer, self.older = page
+        self.result_count = self.full_result_count = queryset.count()
+        self.show_full_result_count = False
+        self.show_admin_actions = True
+        self.can_show_all = self.multi_page = False
+        for name in _PLACES:
+            # Another filter or search begins at the first page.
+            self.filter_params.pop(name, None)
+
+    def get_ordering_field_columns(self) -> dict[int, Any]:
+        """Return nothing: there is one order."""
+        return {}
+
+    @property
+    def newer_url(self) -> str:
+        """The address of the page before, empty at the beginning."""
+        return self._url(before=self.newer)
+
+    @property
+    def older_url(self) -> str:
+        """The address of the page after, empty at the end."""
+        return self._url(after=self.older)
+
+    def _url(self, **place: str | None) -> str:
+        if not all(place.values()):
+            return ""
+        return self.get_query_string(place, remove=[*_PLACES])
+
+
+@admin.register(LiveSession)
+class LiveSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """View and delete only, each by its own permission; values by a third."""
+
+    actions = ("end_for_users",)
+    list_display = ("name", "user", "client", "saved", "expires", "size", "largest_field")
+    list_display_links = ("name",)
+    list_filter = (KindFilter,)
+    list_per_page = 100
+    search_fields = ("user",)
+    search_help_text = _("A user's name or id, or a session's id.")
+    show_full_result_count = False
+    sortable_by = ()
+    actions_selection_counter = False
+    change_list_template = "admin/django_elasticache_sessions/livesession/change_list.html"
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Return `False`: visitors make sessions."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Return `False`: nobody changes another's session."""
+        return False
+
+    def has_view_session_data_permission(self, request: HttpRequest) -> bool:
+        """Tell whether the user may see values."""
+        return request.user.has_perm("django_elasticache_sessions.view_session_data")
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        """Return our own, which pages by place."""
+        return LiveSessionChangeList
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        """Mark the session of the user who looks."""
+        own = _own_id(request)
+
+        def yours(session: LiveSession) -> str:
+            return _("this session") if session.pk == own else ""  # type: ignore[return-value]
+
+        yours.short_description = _("yours")  # type: ignore[attr-defined]
+        return (*self.list_display, yours)
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: Any, search_term: str
+    ) -> tuple[Any, bool]:
+        """Find a user's sessions, or the one with this id. A session key finds nothing."""
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        if live.get(term):
+            return queryset.filter(pk=term), False
+        return queryset.of_users(find_user_ids(term)), False
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Return what the page of one session shows."""
+        shown = ["name", "user", "client", "created", "saved", "expires", "size", "field_sizes"]
+        return [*shown, "values"] if self.has_view_session_data_permission(request) else shown
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Return all of it."""
+        return self.get_fields(request, obj)
+
+    @admin.display(description=_("session"))
+    def name(self, session: LiveSession) -> str:
+        """Show the hashed id."""
+        return session.session_id
+
+    @admin.display(description=_("user"))
+    def user(self, session: LiveSession) -> str:
+        """Show the user's name, or the id of one who is gone."""
+        user_id = session.seen.user_id
+        if user_id is None:
+            return str(_("anonymous"))
+        return session.username or str(_("id %(id)s (no such user)") % {"id": user_id})
+
+    @admin.display(description=_("signed in with"), empty_value="")
+    def client(self, session: LiveSession) -> SafeString | None:
+        """Show the address and the browser of the login."""
+        client = session.seen.client
+        lines = [(line,) for line in (client.ip_address, client.user_agent) if line]
+        return format_html_join(SafeString("<br>"), "{}", lines) if lines else None
+
+    @admin.display(description=_("size"))
+    def size(self, session: LiveSession) -> str:
+        """Show what its fields take in the store."""
+        return filesizeformat(session.seen.size_bytes)
+
+    @admin.display(description=_("largest field"), empty_value="")
+    def largest_field(self, session: LiveSession) -> str | None:
+        """Show which field makes it large."""
+        sizes = session.seen.field_sizes
+        if not sizes:
+            return None
+        name = max(sizes, key=sizes.__getitem__)
+        return f"{name} ({filesizeformat(sizes[name])})"
+
+    @admin.display(description=_("fields"), empty_value="")
+    def field_sizes(self, session: LiveSession) -> SafeString | None:
+        """Show each field's size, the largest first."""
+        sizes = sorted(session.seen.field_sizes.items(), key=lambda item: item[1], reverse=True)
+        rows = [(name, filesizeformat(size)) for name, size in sizes]
+        if not rows:
+            return None
+        return format_html(
+            '<table><thead><tr><th scope="col">{}</th><th scope="col">{}</th></tr></thead>'
+            "<tbody>{}</tbody></table>",
+            _("field"),
+            _("size"),
+            format_html_join("", '<tr><th scope="row">{}</th><td>{}</td></tr>', rows),
+        )
+
+    @admin.display(description=_("values"), empty_value="")
+    def values(self, session: LiveSession) -> SafeString | None:
+        """Show the values, but never those that would let somebody in."""
+        found = live.get(session.session_id, with_values=True)
+        if found is None or not found.values:
+            return None
+        rows = [
+            (name, _("hidden") if is_sensitive(name) else _as_text(value))
+            for name, value in sorted(found.values.items())
+        ]
+        return format_html(
+            '<table><thead><tr><th scope="col">{}</th><th scope="col">{}</th></tr></thead>'
+            "<tbody>{}</tbody></table>",
+            _("field"),
+            _("value"),
+            format_html_join("", '<tr><th scope="row">{}</th><td><pre>{}</pre></td></tr>', rows),
+        )
+
+    @admin.action(
+        permissions=["delete"], description=_("End all sessions of the selected sessions' users")
+    )
+    def end_for_users(self, request: HttpRequest, queryset: LiveSessionQuerySet) -> Any:
+        """Ask, then end every session of the users behind the selected ones."""
+        user_ids = {session.seen.user_id for session in queryset if session.seen.user_id}
+        everything = LiveSessionQuerySet(LiveSession).of_users(user_ids)
+        if not user_ids:
+            messages.warning(request, _("Nobody is signed in to the selected sessions."))
+            return None
+        if request.POST.get("post"):
+            self._end(request, list(everything))
+            return None
+        return TemplateResponse(
+            request,
+            "admin/django_elasticache_sessions/livesession/end_for_users.html",
+            {
+                **self.admin_site.each_context(request),
+                "title": _("Are you sure?"),
+                "opts": self.opts,
+                "sessions": self._described(request, everything),
+                "selected": [session.pk for session in queryset],
+                "media": self.media,
+            },
+        )
+
+    def delete_model(self, request: HttpRequest, obj: LiveSession) -> None:
+        """End a session."""
+        live.end(obj.pk, reason=_REASON)
+
+    def delete_queryset(self, request: HttpRequest, queryset: Any) -> None:
+        """End sessions."""
+        live.end_all([session.pk for session in queryset], reason=_REASON)
+
+    def get_deleted_objects(
+        self, objs: Any, request: HttpRequest
+    ) -> tuple[list[Any], dict[str, int], set[str], list[str]]:
+        """Return what the confirmation shows; nothing else goes with a session."""
+        shown = self._described(request, objs)
+        may = self.has_delete_permission(request)
+        needed = set() if may else {str(self.opts.verbose_name)}
+        return shown, {str(self.opts.verbose_name_plural): len(shown)}, needed, []
+
+    def response_action(
+        self, request: HttpRequest, queryset: Any, *args: Any, **kwargs: Any
+    ) -> HttpResponse | None:
+        """Take what was ticked on the page, never "all": that may be a million."""
+        posted: Any = request.POST.copy()
+        posted["select_across"] = "0"
+        request.POST = posted
+        return super().response_action(request, queryset, *args, **kwargs)
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
+        """List sessions, or say that the store does not serve."""
+        return self._served(request, super().changelist_view, request, extra_context)
+
+    def change_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        """Show a session, or say that the store does not serve."""
+        return self._served(request, super().change_view, request, *args, **kwargs)
+
+    def delete_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        """Ask, then end a session, or say that the store does not serve."""
+        return self._served(request, super().delete_view, request, *args, **kwargs)
+
+    def _served(
+        self,
+        request: HttpRequest,
+        view: Callable[..., HttpResponseBase],
+        *args: Any,
+        **kwargs: Any,
+    ) -> HttpResponseBase:
+        try:
+            response = view(*args, **kwargs)
+            # The list is read while the page is rendered.
+            return response.render() if isinstance(response, SimpleTemplateResponse) else response
+        except SessionStoreUnavailable as problem:
+            context = {
+                **self.admin_site.each_context(request),
+                "title": self.opts.verbose_name_plural,
+                "opts": self.opts,
+                "problem": str(problem),
+            }
+            name = "admin/django_elasticache_sessions/livesession/unavailable.html"
+            return TemplateResponse(request, name, context, status=503)
+
+    def _described(self, request: HttpRequest, sessions: Iterable[LiveSession]) -> list[str]:
+        own = _own_id(request)
+        shown = []
+        for session in sessions:
+            text = f"{session.pk} ({self.user(session)})"
+            if session.pk == own:
+                text = str(_("%(session)s: your own, you will be signed out") % {"session": text})
+            shown.append(text)
+        return shown
+
+    def _end(self, request: HttpRequest, sessions: Sequence[LiveSession]) -> None:
+        LogEntry.objects.log_actions(
+            user_id=request.user.pk,  # type: ignore[arg-type]
+            queryset=sessions,
+            action_flag=DELETION,
+        )
+        ended = live.end_all([session.pk for session in sessions], reason=_REASON)
+        text = ngettext("%(count)d session was ended.", "%(count)d sessions were ended.", ended)
+        messages.success(request, text % {"count": ended})
+
+
+def is_sensitive(name: str) -> bool:
+    """Tell whether a field's value is never shown (`SENSITIVE_FIELDS`)."""
+    patterns = get_configuration().options.sensitive_fields
+    return any(fnmatchcase(name.lower(), pattern.lower()) for pattern in patterns)
+
+
+def _own_id(request: HttpRequest) -> str | None:
+    session = request.session
+    return session.session_id if isinstance(session, HashSessionStore) else None
+
+
+def _as_text(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False, default=repr)
