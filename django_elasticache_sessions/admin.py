@@ -109,12 +109,14 @@ class LiveSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """View and delete only, each by its own permission; values by a third."""
 
     actions = ("end_for_users",)
-    list_display = ("name", "user", "client", "saved", "expires", "size", "largest_field")
+    list_display = ("name", "user", "client", "saved", "size", "largest_field")
     list_display_links = ("name",)
     list_filter = (KindFilter,)
     list_per_page = 100
     search_fields = ("user",)
     search_help_text = _("A user's name or id, or a session's id.")
+    # Counts of each filter would be asked of the queryset in ways that it refuses.
+    show_facets = admin.ShowFacets.NEVER
     show_full_result_count = False
     sortable_by = ()
     actions_selection_counter = False
@@ -144,7 +146,8 @@ class LiveSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             return _("this session") if session.pk == own else ""  # type: ignore[return-value]
 
         yours.short_description = _("yours")  # type: ignore[attr-defined]
-        return (*self.list_display, yours)
+        name, user, *others = self.list_display
+        return (name, user, yours, *others)
 
     def get_search_results(
         self, request: HttpRequest, queryset: Any, search_term: str
@@ -159,7 +162,17 @@ class LiveSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """Return what the page of one session shows."""
-        shown = ["name", "user", "client", "created", "saved", "expires", "size", "field_sizes"]
+        shown = [
+            "name",
+            "user",
+            "client",
+            "user_agent",
+            "created",
+            "saved",
+            "expires",
+            "size",
+            "field_sizes",
+        ]
         return [*shown, "values"] if self.has_view_session_data_permission(request) else shown
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
@@ -179,34 +192,39 @@ class LiveSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             return str(_("anonymous"))
         return session.username or str(_("id %(id)s (no such user)") % {"id": user_id})
 
-    @admin.display(description=_("signed in with"), empty_value="")
-    def client(self, session: LiveSession) -> SafeString | None:
-        """Show the address and the browser of the login."""
+    @admin.display(description=_("signed in with"))
+    def client(self, session: LiveSession) -> SafeString:
+        """Show the browser and the address of the login."""
         client = session.seen.client
-        lines = [(line,) for line in (client.ip_address, client.user_agent) if line]
-        return format_html_join(SafeString("<br>"), "{}", lines) if lines else None
+        lines = [(line,) for line in (client.name, client.ip_address) if line]
+        return format_html_join(SafeString("<br>"), "{}", lines)
+
+    @admin.display(description=_("user agent"))
+    def user_agent(self, session: LiveSession) -> str:
+        """Show what the browser said of itself at the login."""
+        return session.seen.client.user_agent
 
     @admin.display(description=_("size"))
     def size(self, session: LiveSession) -> str:
         """Show what its fields take in the store."""
         return filesizeformat(session.seen.size_bytes)
 
-    @admin.display(description=_("largest field"), empty_value="")
-    def largest_field(self, session: LiveSession) -> str | None:
+    @admin.display(description=_("largest field"))
+    def largest_field(self, session: LiveSession) -> str:
         """Show which field makes it large."""
         sizes = session.seen.field_sizes
         if not sizes:
-            return None
+            return ""
         name = max(sizes, key=sizes.__getitem__)
         return f"{name} ({filesizeformat(sizes[name])})"
 
-    @admin.display(description=_("fields"), empty_value="")
-    def field_sizes(self, session: LiveSession) -> SafeString | None:
+    @admin.display(description=_("fields"))
+    def field_sizes(self, session: LiveSession) -> str:
         """Show each field's size, the largest first."""
         sizes = sorted(session.seen.field_sizes.items(), key=lambda item: item[1], reverse=True)
         rows = [(name, filesizeformat(size)) for name, size in sizes]
         if not rows:
-            return None
+            return ""
         return format_html(
             '<table><thead><tr><th scope="col">{}</th><th scope="col">{}</th></tr></thead>'
             "<tbody>{}</tbody></table>",
@@ -215,12 +233,12 @@ class LiveSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             format_html_join("", '<tr><th scope="row">{}</th><td>{}</td></tr>', rows),
         )
 
-    @admin.display(description=_("values"), empty_value="")
-    def values(self, session: LiveSession) -> SafeString | None:
+    @admin.display(description=_("values"))
+    def values(self, session: LiveSession) -> str:
         """Show the values, but never those that would let somebody in."""
         found = live.get(session.session_id, with_values=True)
         if found is None or not found.values:
-            return None
+            return ""
         rows = [
             (name, _("hidden") if is_sensitive(name) else _as_text(value))
             for name, value in sorted(found.values.items())

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Self
 
 from django.http import HttpRequest
+from django.utils.translation import gettext as _
 
 CLIENT_FIELD = "_client"
 #: Longer user agents are cut off: browsers' own have at most about 250 characters.
@@ -40,9 +42,31 @@ class Client:
             return cls()
         return cls(ip_address=_address(value.get("ip")), user_agent=_agent(value.get("agent")))
 
+    @property
+    def name(self) -> str:
+        """The browser and system, such as "Chrome on Linux", or the user agent as it came.
+
+        Named where the extra `devices` is installed; empty where nothing is known.
+        """
+        browser, system = _browser_and_system(self.user_agent)
+        if browser and system:
+            return _("%(browser)s on %(system)s") % {"browser": browser, "system": system}
+        return browser or system or self.user_agent
+
     def as_value(self) -> dict[str, str]:
         """Return what the session holds."""
         return {"ip": self.ip_address, "agent": self.user_agent}
+
+
+@lru_cache(maxsize=1024)
+def _browser_and_system(user_agent: str) -> tuple[str, str]:
+    try:
+        from ua_parser import parse
+    except ImportError:
+        return "", ""
+    found = parse(user_agent)
+    browser = found.user_agent.family if found.user_agent else ""
+    return browser, found.os.family if found.os else ""
 
 
 def _address(value: object) -> str:

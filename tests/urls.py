@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from django.contrib import admin
-from django.urls import path
+from django.urls import include, path
 
 from . import views
 
 urlpatterns = [
     path("admin/", admin.site.urls),
+    path("devices/", include("django_elasticache_sessions.urls")),
     path("read/", views.read),
     path("steps/", views.steps),
     path("login/", views.login),

@@ -29,8 +29,9 @@ INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.messages",
     "django.contrib.staticfiles",
-    "django_elasticache_sessions",
+    # Before the package, so that the shop's templates take the place of the package's.
     "shop",
+    "django_elasticache_sessions",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",

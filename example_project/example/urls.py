@@ -10,5 +10,6 @@ urlpatterns = [
     path("", include("shop.urls")),
     path("login/", auth.LoginView.as_view(), name="login"),
     path("logout/", auth.LogoutView.as_view(), name="logout"),
+    path("devices/", include("django_elasticache_sessions.urls")),
     path("admin/", admin.site.urls),
 ]

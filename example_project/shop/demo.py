@@ -22,6 +22,7 @@ from django.contrib.auth import (
 from django.contrib.auth.models import AbstractUser
 
 from django_elasticache_sessions.backends.cached_db import SessionStore
+from django_elasticache_sessions.client import CLIENT_FIELD, Client
 
 from .cart import FIELD
 from .models import Product
@@ -38,6 +39,15 @@ PRODUCTS = (
     ("Rooibos", "From South Africa, no caffeine at all.", 590, 4),
     ("Sencha", "Steamed green tea, grassy and fresh.", 950, 3),
     ("White Peony", "Buds and young leaves, barely processed.", 1490, 5),
+)
+BROWSERS = (
+    "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0",
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "
+    "Chrome/142.0.0.0 Safari/537.36",
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_7 like Mac OS X) AppleWebKit/605.1.15 "
+    "(KHTML, like Gecko) Version/26.1 Mobile/15E148 Safari/604.1",
+    "Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) "
+    "Chrome/142.0.0.0 Mobile Safari/537.36",
 )
 
 
@@ -141,6 +151,9 @@ def seed_sessions(users: list[AbstractUser], count: int) -> None:
             session[SESSION_KEY] = str(user.pk)
             session[BACKEND_SESSION_KEY] = BACKEND
             session[HASH_SESSION_KEY] = user.get_session_auth_hash()
+            address = f"192.0.2.{choice.randint(1, 254)}"  # RFC 5737: for examples
+            client = Client(ip_address=address, user_agent=choice.choice(BROWSERS))
+            session[CLIENT_FIELD] = client.as_value()
         session.save()
 
 

@@ -1,0 +1,97 @@
+""" "Your devices": a signed-in user's own sessions, to be looked at and ended.
+
+The pages come from one template, `django_elasticache_sessions/devices.html`, which a project may
+override whole or by its blocks. The addresses are in `urls`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.auth import logout
+from django.contrib.auth.mixins import LoginRequiredMixin
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import resolve_url
+from django.urls import reverse
+from django.utils.decorators import method_decorator
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+from django.views.decorators.cache import never_cache
+from django.views.decorators.csrf import csrf_protect
+from django.views.generic import TemplateView
+
+from . import live
+from .backends.base import HashSessionStore
+
+_REASON = "device"
+#: The sessions that one page lists; the others end with "all others".
+MOST_SHOWN = 100
+
+
+@method_decorator([never_cache, csrf_protect], name="dispatch")
+class _OwnSessions(LoginRequiredMixin, TemplateView):
+    template_name = "django_elasticache_sessions/devices.html"
+
+    def own_sessions(self) -> list[live.LiveSession]:
+        """Return the user's sessions, the last used first."""
+        return live.for_user(self.request.user)  # type: ignore[arg-type]
+
+
+class DevicesView(_OwnSessions):
+    """List the user's own sessions. The template has `sessions`, `current_id` and `count`."""
+
+    http_method_names = ["get", "head", "options"]
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        """Put this session first."""
+        current_id = session_id_of(self.request)
+        sessions = self.own_sessions()
+        sessions.sort(key=lambda session: session.session_id != current_id)
+        shown = {
+            "sessions": sessions[:MOST_SHOWN],
+            "current_id": current_id,
+            "count": len(sessions),
+        }
+        return super().get_context_data(**shown, **kwargs)
+
+
+class EndDeviceView(_OwnSessions):
+    """End one of the user's own sessions, by POST alone. Any other id is 404."""
+
+    http_method_names = ["post"]
+
+    def post(self, request: HttpRequest, session_id: str) -> HttpResponse:
+        """End it; with this one, log out."""
+        if session_id == session_id_of(request):
+            logout(request)
+            return HttpResponseRedirect(resolve_url("/"))
+        own = {session.session_id for session in self.own_sessions()}
+        if session_id not in own or not live.end(session_id, reason=_REASON):
+            raise Http404
+        messages.success(request, _("The device was signed out."))
+        return HttpResponseRedirect(reverse("devices:list"))
+
+
+class EndOtherDevicesView(_OwnSessions):
+    """End all of the user's own sessions but this one, by POST alone."""
+
+    http_method_names = ["post"]
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        """End them."""
+        user: Any = request.user
+        ended = live.end_for_user(user, keep=session_id_of(request), reason=_REASON)
+        text = ngettext(
+            "%(count)d other device was signed out.",
+            "%(count)d other devices were signed out.",
+            ended,
+        )
+        messages.success(request, text % {"count": ended})
+        return HttpResponseRedirect(reverse("devices:list"))
+
+
+def session_id_of(request: HttpRequest) -> str | None:
+    """Return the hashed id of a request's own session."""
+    session = request.session
+    return session.session_id if isinstance(session, HashSessionStore) else None

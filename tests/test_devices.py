@@ -1,0 +1,233 @@
+""" "Your devices": users see and end their own sessions, and nobody else's."""
+
+from __future__ import annotations
+
+import html
+import re
+from importlib import import_module
+
+import pytest
+from django.contrib.auth import SESSION_KEY
+from django.contrib.auth.models import User
+from django.test import Client as Browser
+
+from django_elasticache_sessions import live
+from django_elasticache_sessions.client import MAX_USER_AGENT, Client
+from django_elasticache_sessions.conf import CACHE_ENGINE, CACHED_DB_ENGINE
+from django_elasticache_sessions.signals import session_ended
+
+pytestmark = pytest.mark.django_db
+LIST = "/devices/"
+OTHERS = "/devices/end-others/"
+UNKNOWN_ID = "A" * 22
+FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+IPHONE = (
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 "
+    "(KHTML, like Gecko) Version/18.5 Mobile/15E148 Safari/604.1"
+)
+
+
+@pytest.fixture(params=[CACHE_ENGINE, CACHED_DB_ENGINE])
+def engine(request, settings, valkey, fallback_database):
+    """The session engine in force, by its `SessionStore`."""
+    settings.SESSION_ENGINE = request.param
+    settings.ELASTICACHE_SESSIONS = {"INDEX_BUCKETS": 4}
+    settings.LOGIN_URL = "/signed-out/"
+    if request.param == CACHED_DB_ENGINE:
+        fallback_database("sqlite")
+    return import_module(request.param).SessionStore
+
+
+@pytest.fixture
+def anna(engine) -> User:
+    user = User(username="anna")
+    user.set_password("leaf-and-kettle")
+    user.save()
+    return user
+
+
+def sign_in(
+    user: User, *, agent: str = FIREFOX, address: str = "192.0.2.7", **sent: str
+) -> Browser:
+    """Sign in by Django's own login view, as a browser does."""
+    browser = Browser(headers={"user-agent": agent}, REMOTE_ADDR=address, **sent)
+    credentials = {"username": user.username, "password": "leaf-and-kettle"}
+    assert browser.post("/admin/login/?next=/devices/", credentials).status_code in (200, 302)
+    if SESSION_KEY not in browser.session:
+        browser.force_login(user)
+    return browser
+
+
+def end(session_id: str) -> str:
+    return f"/devices/{session_id}/end/"
+
+
+def shown(browser: Browser) -> str:
+    response = browser.get(LIST)
+    assert response.status_code == 200
+    return html.unescape(response.content.decode())
+
+
+@pytest.fixture
+def staff_anna(anna) -> User:
+    anna.is_staff = True
+    anna.save()
+    return anna
+
+
+def test_a_user_sees_the_own_devices_this_one_first_and_marked(staff_anna):
+    phone = sign_in(staff_anna, agent=IPHONE, address="2001:db8::1")
+    desk = sign_in(staff_anna)
+    stranger = User.objects.create(username="berta")
+    Browser(REMOTE_ADDR="203.0.113.9").force_login(stranger)
+    page = shown(desk)
+    assert page.index("Firefox on Linux") < page.index("Mobile Safari on iOS")
+    assert page.count("This device") == 1
+    assert "192.0.2.7" in page
+    assert "2001:db8::1" in page
+    assert page.count("<li>") == 2
+    assert phone.session.session_id in page
+
+
+def test_a_device_is_ended_at_once(staff_anna):
+    phone, desk = sign_in(staff_anna, agent=IPHONE), sign_in(staff_anna)
+    reasons = []
+
+    def ended(sender, reason, **kwargs):
+        reasons.append(reason)
+
+    session_ended.connect(ended)
+    try:
+        response = desk.post(end(phone.session.session_id), follow=True)
+    finally:
+        session_ended.disconnect(ended)
+    assert "The device was signed out." in response.content.decode()
+    assert reasons == ["device"]
+    assert phone.get(LIST).status_code == 302
+    assert desk.get(LIST).status_code == 200
+
+
+def test_all_other_devices_are_ended(staff_anna):
+    others = [sign_in(staff_anna) for _ in range(3)]
+    desk = sign_in(staff_anna)
+    assert "3 other devices were signed out." in desk.post(OTHERS, follow=True).content.decode()
+    assert all(other.get(LIST).status_code == 302 for other in others)
+    assert desk.get(LIST).status_code == 200
+    assert len(live.for_user(staff_anna)) == 1
+
+
+def test_ending_this_device_signs_out(staff_anna):
+    desk = sign_in(staff_anna)
+    session_id = desk.session.session_id
+    assert desk.post(end(session_id)).status_code == 302
+    assert live.get(session_id) is None
+    assert desk.get(LIST).status_code == 302
+
+
+def test_anothers_device_is_as_unknown_as_none(staff_anna, engine):
+    desk = sign_in(staff_anna)
+    other = engine()
+    other[SESSION_KEY] = "4711"
+    other.save()
+    anonymous = engine()
+    anonymous["cart"] = 1
+    anonymous.save()
+    unknown = desk.post(end(UNKNOWN_ID))
+    for session_id in (other.session_id, anonymous.session_id, other.session_key, "x", "%00"):
+        response = desk.post(end(session_id))
+        assert response.status_code == unknown.status_code == 404
+        assert response.content == unknown.content
+    assert live.get(other.session_id)
+    assert live.get(anonymous.session_id)
+
+
+@pytest.mark.parametrize("address", [OTHERS, end(UNKNOWN_ID)])
+def test_a_get_ends_nothing(staff_anna, address):
+    phone, desk = sign_in(staff_anna), sign_in(staff_anna)
+    assert desk.get(address).status_code == 405
+    assert desk.get(end(phone.session.session_id)).status_code == 405
+    assert len(live.for_user(staff_anna)) == 2
+
+
+def test_a_post_without_the_csrf_token_ends_nothing(staff_anna):
+    phone, desk = sign_in(staff_anna), sign_in(staff_anna)
+    strict = Browser(enforce_csrf_checks=True)
+    strict.cookies = desk.cookies
+    assert strict.post(OTHERS).status_code == 403
+    assert strict.post(end(phone.session.session_id)).status_code == 403
+    assert len(live.for_user(staff_anna)) == 2
+
+
+@pytest.mark.parametrize("address", [LIST, OTHERS, end(UNKNOWN_ID)])
+def test_who_is_not_signed_in_is_sent_to_the_login(engine, address):
+    visitor = Browser()
+    method = visitor.get if address == LIST else visitor.post
+    response = method(address)
+    assert response.status_code == 302
+    assert response["Location"].startswith("/signed-out/")
+
+
+def test_a_forwarded_address_is_not_believed(staff_anna):
+    sign_in(
+        staff_anna,
+        address="192.0.2.7",
+        HTTP_X_FORWARDED_FOR="198.51.100.1",
+        HTTP_FORWARDED="for=198.51.100.2",
+        HTTP_X_REAL_IP="198.51.100.3",
+    )
+    [session] = live.for_user(staff_anna)
+    assert session.client.ip_address == "192.0.2.7"
+
+
+def test_what_a_browser_says_is_escaped_and_cut(staff_anna):
+    desk = sign_in(staff_anna, agent="<script>x</script>\x1b[31m" + "y" * 5000)
+    page = desk.get(LIST).content.decode()
+    assert "<script>" not in page
+    [session] = live.for_user(staff_anna)
+    assert len(session.client.user_agent) <= MAX_USER_AGENT
+    assert session.client.user_agent.isprintable()
+
+
+def test_nothing_is_recorded_where_it_is_switched_off(staff_anna, settings):
+    settings.ELASTICACHE_SESSIONS = {**settings.ELASTICACHE_SESSIONS, "RECORD_CLIENT": False}
+    desk = sign_in(staff_anna)
+    assert "_client" not in desk.session
+    assert "Unknown device" in shown(desk)
+
+
+def test_the_page_has_no_session_key_script_or_style(staff_anna):
+    desk = sign_in(staff_anna)
+    page = shown(desk)
+    assert desk.session.session_key not in page
+    assert not re.search(r"<script|<style|\sstyle=|\son\w+=", page)
+
+
+def test_many_devices_are_counted(anna, engine):
+    for _ in range(130):
+        session = engine()
+        session[SESSION_KEY] = str(anna.pk)
+        session.save()
+    desk = Browser()
+    desk.force_login(anna)
+    page = shown(desk)
+    assert page.count("<li>") == 100
+    assert "There are 131 sessions in all." in page
+
+
+@pytest.mark.parametrize(
+    ("agent", "name"),
+    [
+        (FIREFOX, "Firefox on Linux"),
+        (IPHONE, "Mobile Safari on iOS"),
+        ("curl/8.9.1", "curl"),
+        ("something else", "something else"),
+        ("", ""),
+    ],
+)
+def test_a_browser_is_named(agent, name):
+    assert Client(user_agent=agent).name == name
+
+
+@pytest.mark.parametrize("value", [None, 1, "x", [], {"ip": "x", "agent": 5}, {"ip": "1.2.3"}])
+def test_what_is_no_client_is_not_known(value):
+    assert Client.parse(value) == Client()
