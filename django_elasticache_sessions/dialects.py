@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from django.apps import apps
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from .exceptions import InvalidValue
-from .models import FallbackSession
 
 _ODD_NAME = "~base64:"
 
@@ -58,7 +58,9 @@ DIALECTS = {
 
 def sql(connection: BaseDatabaseWrapper, text: str) -> str:
     """Fill in what depends on the database. No value ever stands in the text."""
-    table = connection.ops.quote_name(FallbackSession._meta.db_table)
+    # By name: the models are above this layer.
+    model = apps.get_model("django_elasticache_sessions", "FallbackSession")
+    table = connection.ops.quote_name(model._meta.db_table)
     return text.format(table=table, now=dialect_of(connection).now)
 
 

@@ -34,6 +34,7 @@ from .listing import Counts, Described, Kind, Place
 from .operations import Operation
 from .serializers import make_serializer
 from .signals import announce_end
+from .stats import Stats, collect
 
 T = TypeVar("T")
 
@@ -169,6 +170,16 @@ async def aend_for_user(
 ) -> int:
     """See end_for_user()."""
     return await _arun(_end_for_user(user, keep, reason))
+
+
+def stats() -> Stats:
+    """Return how the sessions and their stores are; a store that is away is told, not raised."""
+    return _run(collect(get_store_class()._operations))
+
+
+async def astats() -> Stats:
+    """See stats()."""
+    return await _arun(collect(get_store_class()._operations))
 
 
 def user_id_of(user: Model | str | int) -> str:

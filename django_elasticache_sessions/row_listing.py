@@ -7,7 +7,7 @@ is not in the rows until it was brought over.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -21,6 +21,29 @@ from .operations import Operation, StoredSession
 _COLUMNS = "sid, created, saved, expires, version, user_tag, fields, expires - {now}"
 _LIVE = "NOT is_ended AND expires > {now}"
 _OF_KIND = {"all": "", "signed-in": " AND user_tag <> ''", "anonymous": " AND user_tag = ''"}
+
+
+class States(NamedTuple):
+    """Numbers of rows: of sessions that live, of ended ones, and of those the cache is behind."""
+
+    signed_in: int
+    anonymous: int
+    ended: int
+    stale: int
+
+
+def states(connection: BaseDatabaseWrapper) -> States:
+    """Count the rows by what they are, in one pass."""
+    live = f"CASE WHEN {_LIVE} THEN 1 END"
+    signed_in = f"CASE WHEN {_LIVE} AND user_tag <> '' THEN 1 END"
+    query = (
+        f"SELECT COUNT({live}), COUNT({signed_in}), COUNT(CASE WHEN is_ended THEN 1 END), "
+        "COUNT(CASE WHEN cache_stale THEN 1 END) FROM {table}"
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(sql(connection, query))
+        every, with_user, ended, stale = cursor.fetchone()
+    return States(with_user, every - with_user, ended, stale)
 
 
 def count(naming: Naming) -> Operation[Counts]:

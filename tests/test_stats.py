@@ -1,0 +1,206 @@
+"""`live.stats()` and `sessionstats`: what they tell, with either store away too."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from importlib import import_module
+
+import pytest
+from django.contrib.auth import SESSION_KEY
+from django.core.management import CommandError, call_command
+from django.db import connections
+from django.utils import translation
+from prometheus_client.parser import text_string_to_metric_families
+
+from django_elasticache_sessions import live
+from django_elasticache_sessions.conf import CACHE_ENGINE, CACHED_DB_ENGINE, get_configuration
+from django_elasticache_sessions.models import FallbackSession
+from django_elasticache_sessions.prometheus import render
+
+from .conftest import point_sessions_at
+from .servers.valkey import Valkey
+
+
+@pytest.fixture(params=[CACHE_ENGINE, CACHED_DB_ENGINE])
+def engine(request, settings, valkey, fallback_database):
+    """The session engine in force, with three sessions, one of them signed in."""
+    settings.SESSION_ENGINE = request.param
+    settings.ELASTICACHE_SESSIONS = {"INDEX_BUCKETS": 4}
+    if request.param == CACHED_DB_ENGINE:
+        fallback_database("sqlite")
+    store_class = import_module(request.param).SessionStore
+    for user in (None, None, "7"):
+        session = store_class()
+        session["a"] = 1
+        if user:
+            session[SESSION_KEY] = user
+        session.save()
+    return request.param
+
+
+@pytest.fixture
+def durable(engine):
+    """The same for `cached_db` alone; the alias of its database."""
+    if engine != CACHED_DB_ENGINE:
+        pytest.skip("the cache engine has no database")
+    return get_configuration().options.fallback_database
+
+
+def run(*arguments: str) -> str:
+    output = io.StringIO()
+    call_command("sessionstats", *arguments, stdout=output)
+    return output.getvalue()
+
+
+def drop_table(alias: str) -> None:
+    with connections[alias].cursor() as cursor:
+        cursor.execute(f"DROP TABLE {FallbackSession._meta.db_table}")
+
+
+def stop_cache(settings) -> None:
+    with Valkey("9") as server:
+        point_sessions_at(settings, server.url)
+
+
+def test_both_stores_are_told(engine):
+    stats = live.stats()
+    assert stats.live == (1, 2)
+    assert stats.problems == {}
+    assert (stats.cache.signed_in, stats.cache.anonymous, stats.cache.pending) == (1, 2, 0)
+    assert stats.cache.version.startswith("valkey 9")
+    assert stats.cache.used_memory_bytes > 0
+    assert stats.cache.evicted_keys == 0
+    assert stats.cache.latency_seconds > 0
+    assert (stats.database is None) == (engine == CACHE_ENGINE)
+
+
+async def test_asyncio_is_told_the_same(valkey, settings):
+    settings.ELASTICACHE_SESSIONS = {"INDEX_BUCKETS": 4}
+    stats = await live.astats()
+    assert stats.live == (0, 0)
+
+
+def test_rows_are_told_by_what_they_are(durable):
+    rows = FallbackSession.objects.using(durable)
+    first, second, _ = rows.order_by("sid")
+    live.end(get_configuration().naming.from_digest(bytes.fromhex(first.sid)).sid)
+    rows.filter(sid=second.sid).update(cache_stale=True)
+    database = live.stats().database
+    assert (database.signed_in + database.anonymous, database.ended, database.stale) == (2, 1, 1)
+
+
+def test_a_cache_that_is_away_is_told_and_the_rows_are_counted(durable, settings):
+    stop_cache(settings)
+    stats = live.stats()
+    assert stats.live == (1, 2)
+    assert stats.cache is None
+    assert set(stats.problems) == {"cache"}
+    with pytest.raises(CommandError, match="Does not answer: cache"):
+        run()
+
+
+def test_a_database_that_is_away_is_told_and_the_cache_is_counted(durable, capsys):
+    drop_table(durable)
+    stats = live.stats()
+    assert stats.live == (1, 2)
+    assert stats.database is None
+    with pytest.raises(CommandError, match="Does not answer: database") as error:
+        call_command("sessionstats")
+    assert error.value.returncode == 1
+    shown = capsys.readouterr().out
+    assert "its table is missing" in shown
+    assert "Live sessions                3" in shown
+
+
+def test_no_store_at_all_is_told_and_is_not_zero(engine, settings):
+    if engine == CACHED_DB_ENGINE:
+        drop_table(get_configuration().options.fallback_database)
+    stop_cache(settings)
+    assert live.stats().live is None
+    output = io.StringIO()
+    with pytest.raises(CommandError, match="Does not answer"):
+        call_command("sessionstats", "--json", stdout=output)
+    assert json.loads(output.getvalue())["live"] is None
+    assert "_live" not in render(live.stats())
+
+
+def test_a_server_that_does_not_tell_its_figures_costs_only_those(settings):
+    rules = "on >password ~session:* -@all +evalsha +eval +zcount +time"
+    with Valkey("9", acl=[f"app {rules}"]) as server:
+        point_sessions_at(settings, f"redis://app:password@{server.host}:{server.port}/0")
+        stats = live.stats()
+        assert stats.live == (0, 0)
+        assert set(stats.problems) == {"info"}
+        assert stats.cache.version is None
+        assert "not told" in run()
+
+
+def test_the_table_has_the_numbers(engine):
+    shown = run()
+    for text in ("Live sessions                3", "signed in", "eviction policy", "noeviction"):
+        assert text in shown
+
+
+def test_json_is_alone_on_the_output(engine):
+    told = json.loads(run("--json"))
+    assert told["live"] == {"signed_in": 1, "anonymous": 2}
+    assert told["cache"]["used_memory_bytes"] > 0
+    assert told["problems"] == {}
+
+
+@pytest.mark.parametrize("language", ["en", "de", "fr"])
+def test_prometheus_can_read_the_metrics_in_any_language(engine, language):
+    with translation.override(language):
+        families = {
+            family.name: family for family in text_string_to_metric_families(run("--prometheus"))
+        }
+    prefix = "django_elasticache_sessions_"
+    values = {
+        (sample.name.removeprefix(prefix), *sample.labels.values()): sample.value
+        for family in families.values()
+        for sample in family.samples
+    }
+    assert values["live", "signed_in"] == 1
+    assert values["live", "anonymous"] == 2
+    assert values["store_up", "cache"] == 1
+    assert values["evicted_keys_total",] == 0
+    assert values["latency_seconds", "cache"] > 0
+    assert (("store_up", "database") in values) == (engine == CACHED_DB_ENGINE)
+    assert all(family.documentation for family in families.values())
+    assert families[f"{prefix}evicted_keys"].type == "counter"
+
+
+def test_watching_goes_on_until_interrupted(engine, monkeypatch):
+    pauses = []
+
+    def sleep(seconds):
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    output = io.StringIO()
+    with pytest.raises(CommandError) as error:
+        call_command("sessionstats", "--json", "--watch", "7", stdout=output)
+    assert error.value.returncode == 130
+    assert pauses == [7, 7, 7]
+    assert [json.loads(line)["live"]["anonymous"] for line in output.getvalue().splitlines()] == [
+        2
+    ] * 3
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--watch", "0"], ["--watch", "-1"], ["--watch", "x"], ["--json", "--prometheus"]]
+)
+def test_options_that_make_no_sense_are_refused(engine, arguments):
+    with pytest.raises(CommandError):
+        run(*arguments)
+
+
+def test_asking_costs_few_round_trips(relay, settings):
+    live.stats()
+    with relay.recording() as tape:
+        live.stats()
+    assert tape.round_trips == 4
