@@ -74,7 +74,9 @@ def page(
 
 def of_user(naming: Naming, user_id: str, *, wanted: Collection[str]) -> Operation[list[Described]]:
     """See listing.of_user()."""
-    found = yield from ask_database(get_homes(), _of_user, naming.user_tags(user_id))
+    found = yield from ask_database(
+        get_homes(), _of_user, naming.user_tags(user_id), whole=bool(wanted)
+    )
     return [_described(naming, row) for row in found if not isinstance(row, bytes)]
 
 
@@ -139,9 +141,12 @@ def _page(
     return _read(connection, query, parameters)
 
 
-def _of_user(connection: BaseDatabaseWrapper, tags: Sequence[str]) -> list[rows.Row | bytes]:
+def _of_user(
+    connection: BaseDatabaseWrapper, tags: Sequence[str], *, whole: bool
+) -> list[rows.Row | bytes]:
     places = ", ".join(["%s"] * len(tags))
-    query = f"SELECT {_COLUMNS} FROM {{table}} WHERE user_tag IN ({places}) AND {_LIVE}"
+    columns = _COLUMNS if whole else _COLUMNS.replace("fields", "'{{}}'")
+    query = f"SELECT {columns} FROM {{table}} WHERE user_tag IN ({places}) AND {_LIVE}"
     return _read(connection, query, tags)
 
 

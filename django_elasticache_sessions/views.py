@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import logout
 from django.contrib.auth.mixins import LoginRequiredMixin
@@ -65,7 +66,7 @@ class EndDeviceView(_OwnSessions):
         """End it; with this one, log out."""
         if session_id == session_id_of(request):
             logout(request)
-            return HttpResponseRedirect(resolve_url("/"))
+            return HttpResponseRedirect(resolve_url(settings.LOGOUT_REDIRECT_URL or "/"))
         own = {session.session_id for session in self.own_sessions()}
         if session_id not in own or not live.end(session_id, reason=_REASON):
             raise Http404

@@ -6,13 +6,14 @@ import copy
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from importlib import import_module
 
 import pytest
 import redis
 from hypothesis import settings as hypothesis_settings
 
 from django_elasticache_sessions.backends.cache import SessionStore
-from tests.servers.databases import Unavailable, Vendor, database
+from tests.servers.databases import VENDORS, Unavailable, Vendor, database
 from tests.servers.relay import Relay
 from tests.servers.valkey import Valkey
 
@@ -79,6 +80,17 @@ def fallback_database(settings, django_db_blocker) -> Iterator[Callable[[Vendor]
             return alias
 
         yield make
+
+
+@pytest.fixture(params=["cache", *(f"cached_db-{vendor}" for vendor in VENDORS)])
+def engine(request, settings, valkey: redis.Redis, fallback_database):
+    """The `SessionStore` of the engine in force; `cached_db` with a database of each vendor."""
+    name, _, vendor = request.param.partition("-")
+    settings.SESSION_ENGINE = f"django_elasticache_sessions.backends.{name}"
+    settings.ELASTICACHE_SESSIONS = {"INDEX_BUCKETS": 4}
+    if vendor:
+        fallback_database(vendor)
+    return import_module(settings.SESSION_ENGINE).SessionStore
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import re
-from importlib import import_module
 
 import pytest
 from django.contrib.admin.models import DELETION, LogEntry
@@ -15,7 +14,7 @@ from django.db import NotSupportedError, connections
 from django.test import Client
 
 from django_elasticache_sessions import live
-from django_elasticache_sessions.conf import CACHE_ENGINE, CACHED_DB_ENGINE, get_configuration
+from django_elasticache_sessions.conf import get_configuration
 from django_elasticache_sessions.exceptions import SessionStoreUnavailable
 from django_elasticache_sessions.models import LiveSession
 
@@ -24,16 +23,6 @@ LIST = "/admin/django_elasticache_sessions/livesession/"
 UNKNOWN_ID = "A" * 22
 SECRET = "a very private thing"
 AGENT = "<script>alert('x')</script>\x1b[31mRed"
-
-
-@pytest.fixture(params=[CACHE_ENGINE, CACHED_DB_ENGINE])
-def engine(request, settings, valkey, fallback_database):
-    """The session engine in force, by its `SessionStore`."""
-    settings.SESSION_ENGINE = request.param
-    settings.ELASTICACHE_SESSIONS = {"INDEX_BUCKETS": 4}
-    if request.param == CACHED_DB_ENGINE:
-        fallback_database("sqlite")
-    return import_module(request.param).SessionStore
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import re
-from importlib import import_module
 
 import pytest
 from django.contrib.auth import SESSION_KEY
@@ -13,7 +12,6 @@ from django.test import Client as Browser
 
 from django_elasticache_sessions import live
 from django_elasticache_sessions.client import MAX_USER_AGENT, Client
-from django_elasticache_sessions.conf import CACHE_ENGINE, CACHED_DB_ENGINE
 from django_elasticache_sessions.signals import session_ended
 
 pytestmark = pytest.mark.django_db
@@ -27,15 +25,9 @@ IPHONE = (
 )
 
 
-@pytest.fixture(params=[CACHE_ENGINE, CACHED_DB_ENGINE])
-def engine(request, settings, valkey, fallback_database):
-    """The session engine in force, by its `SessionStore`."""
-    settings.SESSION_ENGINE = request.param
-    settings.ELASTICACHE_SESSIONS = {"INDEX_BUCKETS": 4}
+@pytest.fixture(autouse=True)
+def login_url(settings) -> None:
     settings.LOGIN_URL = "/signed-out/"
-    if request.param == CACHED_DB_ENGINE:
-        fallback_database("sqlite")
-    return import_module(request.param).SessionStore
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import random
 import re
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from importlib import import_module
 from itertools import chain
 
 import pytest
@@ -17,7 +16,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
 from django_elasticache_sessions import live
-from django_elasticache_sessions.conf import CACHE_ENGINE, CACHED_DB_ENGINE, get_configuration
+from django_elasticache_sessions.conf import CACHED_DB_ENGINE, get_configuration
 from django_elasticache_sessions.exceptions import SessionStoreUnavailable
 from django_elasticache_sessions.models import FallbackSession
 from django_elasticache_sessions.signals import session_created, session_ended
@@ -26,16 +25,6 @@ from .conftest import point_sessions_at
 from .servers.valkey import Valkey
 
 UNKNOWN_ID = "A" * 22
-
-
-@pytest.fixture(params=[CACHE_ENGINE, CACHED_DB_ENGINE])
-def engine(request, settings, valkey, fallback_database):
-    """The session engine in force, by its `SessionStore`."""
-    settings.SESSION_ENGINE = request.param
-    settings.ELASTICACHE_SESSIONS = {"INDEX_BUCKETS": 4}
-    if request.param == CACHED_DB_ENGINE:
-        fallback_database("sqlite")
-    return import_module(request.param).SessionStore
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import time
-from importlib import import_module
 
 import pytest
 from django.contrib.auth import SESSION_KEY
@@ -26,16 +25,6 @@ from .servers.valkey import Valkey
 pytestmark = pytest.mark.django_db
 DAY = 86_400
 COMMAND = "clearsessions_cache"
-
-
-@pytest.fixture(params=[CACHE_ENGINE, CACHED_DB_ENGINE])
-def engine(request, settings, valkey, fallback_database):
-    """The session engine in force, by its `SessionStore`."""
-    settings.SESSION_ENGINE = request.param
-    settings.ELASTICACHE_SESSIONS = {"INDEX_BUCKETS": 4}
-    if request.param == CACHED_DB_ENGINE:
-        fallback_database("sqlite")
-    return import_module(request.param).SessionStore
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import time
-from importlib import import_module
 
 import pytest
 from django.contrib.auth import SESSION_KEY
@@ -23,27 +22,21 @@ from .conftest import point_sessions_at
 from .servers.valkey import Valkey
 
 
-@pytest.fixture(params=[CACHE_ENGINE, CACHED_DB_ENGINE])
-def engine(request, settings, valkey, fallback_database):
-    """The session engine in force, with three sessions, one of them signed in."""
-    settings.SESSION_ENGINE = request.param
-    settings.ELASTICACHE_SESSIONS = {"INDEX_BUCKETS": 4}
-    if request.param == CACHED_DB_ENGINE:
-        fallback_database("sqlite")
-    store_class = import_module(request.param).SessionStore
+@pytest.fixture
+def sessions(engine) -> None:
+    """Three sessions, one of them signed in."""
     for user in (None, None, "7"):
-        session = store_class()
+        session = engine()
         session["a"] = 1
         if user:
             session[SESSION_KEY] = user
         session.save()
-    return request.param
 
 
 @pytest.fixture
-def durable(engine):
+def durable(sessions, settings) -> str:
     """The same for `cached_db` alone; the alias of its database."""
-    if engine != CACHED_DB_ENGINE:
+    if settings.SESSION_ENGINE != CACHED_DB_ENGINE:
         pytest.skip("the cache engine has no database")
     return get_configuration().options.fallback_database
 
@@ -64,7 +57,7 @@ def stop_cache(settings) -> None:
         point_sessions_at(settings, server.url)
 
 
-def test_both_stores_are_told(engine):
+def test_both_stores_are_told(sessions, settings):
     stats = live.stats()
     assert stats.live == (1, 2)
     assert stats.problems == {}
@@ -73,7 +66,7 @@ def test_both_stores_are_told(engine):
     assert stats.cache.used_memory_bytes > 0
     assert stats.cache.evicted_keys == 0
     assert stats.cache.latency_seconds > 0
-    assert (stats.database is None) == (engine == CACHE_ENGINE)
+    assert (stats.database is None) == (settings.SESSION_ENGINE == CACHE_ENGINE)
 
 
 async def test_asyncio_is_told_the_same(valkey, settings):
@@ -114,8 +107,8 @@ def test_a_database_that_is_away_is_told_and_the_cache_is_counted(durable, capsy
     assert "Live sessions                3" in shown
 
 
-def test_no_store_at_all_is_told_and_is_not_zero(engine, settings):
-    if engine == CACHED_DB_ENGINE:
+def test_no_store_at_all_is_told_and_is_not_zero(sessions, settings):
+    if settings.SESSION_ENGINE == CACHED_DB_ENGINE:
         drop_table(get_configuration().options.fallback_database)
     stop_cache(settings)
     assert live.stats().live is None
@@ -137,13 +130,13 @@ def test_a_server_that_does_not_tell_its_figures_costs_only_those(settings):
         assert "not told" in run()
 
 
-def test_the_table_has_the_numbers(engine):
+def test_the_table_has_the_numbers(sessions):
     shown = run()
     for text in ("Live sessions                3", "signed in", "eviction policy", "noeviction"):
         assert text in shown
 
 
-def test_json_is_alone_on_the_output(engine):
+def test_json_is_alone_on_the_output(sessions):
     told = json.loads(run("--json"))
     assert told["live"] == {"signed_in": 1, "anonymous": 2}
     assert told["cache"]["used_memory_bytes"] > 0
@@ -151,7 +144,7 @@ def test_json_is_alone_on_the_output(engine):
 
 
 @pytest.mark.parametrize("language", ["en", "de", "fr"])
-def test_prometheus_can_read_the_metrics_in_any_language(engine, language):
+def test_prometheus_can_read_the_metrics_in_any_language(sessions, language, settings):
     with translation.override(language):
         families = {
             family.name: family for family in text_string_to_metric_families(run("--prometheus"))
@@ -167,12 +160,12 @@ def test_prometheus_can_read_the_metrics_in_any_language(engine, language):
     assert values["store_up", "cache"] == 1
     assert values["evicted_keys_total",] == 0
     assert values["latency_seconds", "cache"] > 0
-    assert (("store_up", "database") in values) == (engine == CACHED_DB_ENGINE)
+    assert (("store_up", "database") in values) == (settings.SESSION_ENGINE == CACHED_DB_ENGINE)
     assert all(family.documentation for family in families.values())
     assert families[f"{prefix}evicted_keys"].type == "counter"
 
 
-def test_watching_goes_on_until_interrupted(engine, monkeypatch):
+def test_watching_goes_on_until_interrupted(sessions, monkeypatch):
     pauses = []
 
     def sleep(seconds):
@@ -194,7 +187,7 @@ def test_watching_goes_on_until_interrupted(engine, monkeypatch):
 @pytest.mark.parametrize(
     "arguments", [["--watch", "0"], ["--watch", "-1"], ["--watch", "x"], ["--json", "--prometheus"]]
 )
-def test_options_that_make_no_sense_are_refused(engine, arguments):
+def test_options_that_make_no_sense_are_refused(sessions, arguments):
     with pytest.raises(CommandError):
         run(*arguments)
 
