@@ -61,7 +61,7 @@ class FieldMap(MutableMapping[Any, Any]):
     def __init__(
         self,
         serializer: Serializer,
-        stored: Mapping[str, bytes] | None = None,
+        stored: dict[str, bytes] | None = None,
         *,
         codec: SessionCodec | None = None,
         rejected: Callable[[str, str], None] | None = None,
@@ -71,9 +71,9 @@ class FieldMap(MutableMapping[Any, Any]):
         self._serializer = serializer
         self._codec = codec
         self._rejected = rejected
-        self._stored: Mapping[str, bytes] = stored or {}
+        self._stored: dict[str, bytes] = stored or {}
         # Both hold the encoded values of the fields that nobody has touched yet.
-        self._values: dict[Any, Any] = dict(self._stored)
+        self._values: dict[Any, Any] = self._stored.copy()
         self._sealed: set[Any] = set(self._stored)
         self._plain = Plain()
         self._assigned: set[Any] = set()
@@ -108,6 +108,11 @@ class FieldMap(MutableMapping[Any, Any]):
         return isinstance(other, Mapping) and dict(self.items()) == dict(other.items())
 
     __hash__ = None  # type: ignore[assignment]
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        """Return a value, or the default where there is none."""
+        # Django asks for many a field that no session has; an exception each time is dear.
+        return super().get(key, default) if key in self._values else default
 
     def values(self) -> ValuesView[Any]:
         """Return a view of the values; decodes them all."""
@@ -147,10 +152,10 @@ class FieldMap(MutableMapping[Any, Any]):
         touched = {field_name(key): key for key in self._values if key not in self._sealed}
         for name, key in touched.items():
             self._collect_changed(key, name, changed)
-        missing = self._stored.keys() - self._values.keys()
-        if missing:
-            missing -= {field_name(key) for key in self._values}
-        return Changes(changed, tuple(missing), self.replace)
+        removed: tuple[str, ...] = ()
+        if not self._stored.keys() <= self._values.keys():
+            removed = tuple(self._stored.keys() - {field_name(key) for key in self._values})
+        return Changes(changed, removed, self.replace)
 
     def serialized(self) -> Changes:
         """Serialise every field, changed or not, as a new session needs it.
@@ -166,7 +171,7 @@ class FieldMap(MutableMapping[Any, Any]):
 
     def mark_saved(self, changes: Changes, encoded: Mapping[str, bytes]) -> None:
         """Take the fields just saved as what is stored from now on."""
-        stored = {} if changes.replace else dict(self._stored)
+        stored = {} if changes.replace else self._stored.copy()
         stored.update(encoded)
         for name in changes.removed:
             stored.pop(name, None)
@@ -176,7 +181,7 @@ class FieldMap(MutableMapping[Any, Any]):
         self._assigned.clear()
         self.replace = False
 
-    def rebase(self, stored: Mapping[str, bytes], codec: SessionCodec) -> None:
+    def rebase(self, stored: dict[str, bytes], codec: SessionCodec) -> None:
         """Put this map's changes on top of what another request has stored meanwhile."""
         changes = self.changes()
         mine = {

@@ -69,7 +69,7 @@ class StoredSession(NamedTuple):
     expires: int
     version: int
     user_tag: str
-    fields: Mapping[str, bytes]
+    fields: dict[str, bytes]
     origin: bytes = b""
     base: int | None = None
     is_disputed: bool = False
@@ -87,7 +87,7 @@ class NewSession:
     ttl: int
     created: int
     user_tag: str
-    fields: Mapping[str, bytes]
+    fields: dict[str, bytes]
 
     def words(self) -> tuple[Word, ...]:
         """Return it as arguments of a script."""

@@ -30,7 +30,9 @@ class CompactJSON:
 
     def dumps(self, obj: Any) -> bytes:
         """Serialise. Raises what `json.dumps` raises."""
-        return _encode(obj).encode("latin-1")
+        # The encoder is quick with texts alone; for all else it sets itself up anew.
+        text = int.__repr__(obj) if type(obj) is int else _encode(obj)
+        return text.encode("latin-1")
 
     def loads(self, data: bytes) -> Any:
         """Deserialise what `dumps` made. Raises `ValueError` for anything else."""
