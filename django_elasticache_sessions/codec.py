@@ -66,6 +66,7 @@ class SessionCodec:
         self._policy = policy
         self._sid = sid
         self._created = created
+        #: By how a value begins: header and key id.
         self._ciphers: dict[bytes, AESGCM] = {}
 
     def encode(self, name: str, data: bytes) -> bytes:
@@ -74,16 +75,18 @@ class SessionCodec:
         if not self._policy.encrypt:
             return bytes((PLAIN | flags,)) + data
         header = bytes((ENCRYPTED | flags,))
-        key_id = self._policy.ring.newest.id
+        prefix = header + self._policy.ring.newest.id
         nonce = os.urandom(NONCE_BYTES)
         place = header + name.encode("utf-8", "surrogatepass")
-        sealed = self._cipher(key_id).encrypt(nonce, data, place)
-        return header + key_id + nonce + sealed
+        return prefix + nonce + self._cipher(prefix).encrypt(nonce, data, place)
 
     def decode(self, name: str, value: bytes) -> bytes:
         """Decode one stored value. Raises `InvalidValue` when it is not what `encode` wrote."""
-        if value[:_PREFIX_BYTES] in self._policy.accepted_prefixes:
-            cipher = self._cipher(value[1:_PREFIX_BYTES])
+        prefix = value[:_PREFIX_BYTES]
+        cipher = self._ciphers.get(prefix)
+        if cipher is None and prefix in self._policy.accepted_prefixes:
+            cipher = self._cipher(prefix)
+        if cipher is not None:
             place = value[:1] + name.encode("utf-8", "surrogatepass")
             try:
                 data = cipher.decrypt(value[_PREFIX_BYTES:_NONCE_END], value[_NONCE_END:], place)
@@ -129,11 +132,11 @@ class SessionCodec:
             and value[1 : 1 + KEY_ID_BYTES] == self._policy.ring.newest.id
         )
 
-    def _cipher(self, key_id: bytes) -> AESGCM:
-        cipher = self._ciphers.get(key_id)
+    def _cipher(self, prefix: bytes) -> AESGCM:
+        cipher = self._ciphers.get(prefix)
         if cipher is None:
-            key = self._policy.ring.by_id[key_id]
-            cipher = self._ciphers[key_id] = key.for_session(self._sid, self._created)
+            key = self._policy.ring.by_id[prefix[1:]]
+            cipher = self._ciphers[prefix] = key.for_session(self._sid, self._created)
         return cipher
 
     def _compress(self, data: bytes) -> tuple[int, bytes]:

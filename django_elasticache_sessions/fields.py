@@ -206,14 +206,18 @@ class FieldMap(MutableMapping[Any, Any]):
     def _open(self, name: str) -> Any:
         assert self._codec is not None
         try:
-            self._plain[name] = self._codec.decode(name, self._values[name])
-            value = self._loads(self._plain[name])
+            data = self._plain[name] = self._codec.decode(name, self._values[name])
+            value = self._values[name] = self._serializer.loads(data)
+            self._sealed.remove(name)
+            return value
         except InvalidValue as error:
-            self._reject(name, str(error))
-            raise KeyError(name) from None
-        self._values[name] = value
-        self._sealed.discard(name)
-        return value
+            reason = str(error)
+        except Exception as error:
+            reason = _unreadable(error)
+        # No variable of a frame that may raise holds a value: error reports show them all.
+        data = b""
+        self._reject(name, reason)
+        raise KeyError(name)
 
     def _open_all(self) -> None:
         for name in tuple(self._sealed):
@@ -230,7 +234,6 @@ class FieldMap(MutableMapping[Any, Any]):
             self._rejected(name, reason)
 
     def _collect_changed(self, key: Any, name: str, changed: Plain) -> None:
-        # No variable of a frame that may raise holds a value: error reports show them all.
         data = self._dumps(name, self._values[key])
         if key in self._assigned or self._differs(name, data):
             changed[name] = data
@@ -258,9 +261,9 @@ class FieldMap(MutableMapping[Any, Any]):
         try:
             return self._serializer.loads(data)
         except Exception as error:
-            problem = type(error).__name__
+            reason = _unreadable(error)
         data = b""
-        raise InvalidValue(f"SESSION_SERIALIZER cannot read it ({problem})")
+        raise InvalidValue(reason)
 
 
 def field_name(key: Any) -> str:
@@ -292,6 +295,10 @@ def stored_name(name: str) -> bytes:
 def loaded_name(name: str) -> str:
     """Return the name of a user's field from the name in the hash."""
     return name.removeprefix(METADATA_PREFIX)
+
+
+def _unreadable(error: Exception) -> str:
+    return f"SESSION_SERIALIZER cannot read it ({type(error).__name__})"
 
 
 def _describe(error: Exception) -> str:
