@@ -41,13 +41,19 @@ def limit_of(count: int, limit: int) -> int:
 def leave_timeouts_to_kernel(sock: socket.socket) -> None:
     """Have the kernel watch a plain socket's timeout: Python would poll before every read.
 
-    What then takes too long raises `BlockingIOError`.
+    What then takes too long raises `BlockingIOError`. Sockets of TLS, and those that gevent or
+    eventlet have put in the place of Python's, keep their own: the kernel never waits for them.
     """
     seconds = sock.gettimeout()
-    if type(sock) is not socket.socket or not seconds or sys.platform == "win32":
+    if not _is_pythons_own(sock) or not seconds or sys.platform == "win32":
         return
     microseconds = max(1, int(seconds * 1_000_000))
     interval = struct.pack("@ll", *divmod(microseconds, 1_000_000))
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, interval)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, interval)
     sock.settimeout(None)
+
+
+def _is_pythons_own(sock: socket.socket) -> bool:
+    # By now `socket.socket` may be the name of another class.
+    return type(sock).__module__ == "socket"
