@@ -6,6 +6,7 @@ import asyncio
 import gc
 import threading
 import time
+import weakref
 
 import pytest
 
@@ -141,6 +142,21 @@ def test_many_event_loops_one_after_the_other_leave_no_connection(valkey, new_se
         assert asyncio.run(read()) == 1
     gc.collect()
     assert len(valkey.client_list()) <= before + 1
+
+
+def test_event_loops_that_are_closed_are_let_go_of(valkey, new_session):
+    session_key = new_session(a=1).session_key
+    loops: list[weakref.ref[asyncio.AbstractEventLoop]] = []
+
+    async def read() -> None:
+        loops.append(weakref.ref(asyncio.get_running_loop()))
+        await SessionStore(session_key).aget("a")
+
+    for _ in range(10):
+        asyncio.run(read())
+    gc.collect()
+    # The last one goes when the next begins.
+    assert sum(loop() is not None for loop in loops) <= 1
 
 
 def test_event_loops_in_two_threads_do_not_share_a_connection(valkey, new_session):

@@ -13,7 +13,6 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any, TypeVar
-from weakref import WeakKeyDictionary
 
 from asgiref.sync import sync_to_async
 from django.contrib.sessions.backends.base import CreateError
@@ -309,16 +308,25 @@ class Driver:
                 await self._line.close()
 
 
-_drivers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[sync.Driver, Driver]] = (
-    WeakKeyDictionary()
-)
+_drivers: dict[asyncio.AbstractEventLoop, dict[sync.Driver, Driver]] = {}
 
 
 def get_driver(alias: str) -> Driver:
     """Return the running loop's driver for a cache alias."""
     twin = sync.get_driver(alias)
-    drivers = _drivers.setdefault(asyncio.get_running_loop(), {})
+    loop = asyncio.get_running_loop()
+    if loop not in _drivers:
+        _forget_closed_loops()
+    drivers = _drivers.setdefault(loop, {})
     driver = drivers.get(twin)
     if driver is None:
         driver = drivers[twin] = Driver(make_async_pool(twin.pool), twin.health)
     return driver
+
+
+def _forget_closed_loops() -> None:
+    # A driver holds on to its loop, so a weak reference to the loop would never let go. Under WSGI
+    # each request to an async view has a loop of its own.
+    for loop in tuple(_drivers):
+        if loop.is_closed():
+            _drivers.pop(loop, None)
