@@ -29,6 +29,9 @@ class SessionMiddleware(DjangoSessionMiddleware):
     A request that fails because the session store is unavailable is answered with HTTP 503,
     `Retry-After` (RFC 9110, 10.2.3) and no `Set-Cookie`: nobody is logged out by an outage. The
     page is the template `503.html` if the project has one.
+
+    With `SESSION_SAVE_EVERY_REQUEST`, a cookie that names no session is deleted, and no empty
+    session made for it as Django's does.
     """
 
     async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
@@ -46,6 +49,9 @@ class SessionMiddleware(DjangoSessionMiddleware):
             # Raised where process_exception() is not asked: in another middleware.
             return self.unavailable_response(request)
         try:
+            if session is not None and _asks_for_save(session):
+                # Loads it where nobody has: a made-up cookie must not make a session.
+                session.get_expiry_age()
             response = super().process_response(request, response)  # type: ignore[arg-type]
         except SessionStoreUnavailable:
             return self.unavailable_response(request)
@@ -108,7 +114,7 @@ class _Saved:
 async def _save(session: Any, response: HttpResponseBase) -> _Saved:
     # Loads the session where nobody has, so that what follows needs no input or output.
     await session.aget_expiry_age()
-    if response.status_code >= 500:
+    if response.status_code >= 500 or session.is_empty():
         return _Saved(session, None)
     try:
         await session.asave()

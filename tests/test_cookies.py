@@ -259,10 +259,11 @@ class TestAFlood:
             assert not visitor.take(*steps).cookies
         assert valkey.dbsize() == 0
 
-    def test_with_made_up_cookies_makes_no_record(self, visitor, valkey):
+    @pytest.mark.parametrize("steps", [(), (("keys",),), (("pop", "a", 0),)])
+    def test_with_made_up_cookies_makes_no_record(self, visitor, valkey, steps):
         for _ in range(20):
             visitor.session_key = secrets.token_hex(16)
-            visitor.read()
+            visitor.take(*steps)
         assert valkey.dbsize() == 0
 
     def test_of_logouts_makes_no_record(self, visitor, valkey):
