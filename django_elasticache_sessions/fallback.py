@@ -89,7 +89,7 @@ def create(naming: Naming, name: SessionName, new: NewSession) -> Operation[bool
     except DatabaseUnavailable:
         return (yield from outbox.create(homes, naming, name, new))
     if is_new:
-        yield from _try_cache(homes, _creation(naming, name, new))
+        yield from _try_cache(homes, _creation(naming, name, new, is_counted=True))
     return is_new
 
 
@@ -195,7 +195,10 @@ def _rotate_through(
             return OTHER_VERSION
         yield from _try_cache(homes, (outbox.end_command(naming, old.name),))
         return MISSING
-    commands = [outbox.end_command(naming, old.name), *_creation(naming, name, new)]
+    commands = [
+        outbox.end_command(naming, old.name, is_counted=False),
+        *_creation(naming, name, new, is_counted=False),
+    ]
     if old.user_tag:
         commands.append(operations.forget_user(naming, old.user_tag, old.name))
     try:
@@ -331,7 +334,7 @@ def _heal(
 ) -> Operation[None]:
     """Give the cache what the database holds, or take away what it does not."""
     if stored:
-        commands = [_fill(stored, ttl, lease.get(stored.name, b""))]
+        commands = [_fill(stored, ttl, lease.get(stored.name, b""), ())]
     else:
         commands = [
             run(scripts.DROP, (name.hash_key, name.index_key), (name.sid, 0, "?", token))
@@ -356,20 +359,22 @@ def _mark_stale(homes: Homes, names: Sequence[SessionName], *, is_marked: bool) 
     homes.has_marked = True
 
 
-def _creation(naming: Naming, name: SessionName, new: NewSession) -> tuple[Command, ...]:
+def _creation(
+    naming: Naming, name: SessionName, new: NewSession, *, is_counted: bool
+) -> tuple[Command, ...]:
     now = int(time.time())
     first = StoredSession(name, new.created, now, now + new.ttl, 1, new.user_tag, new.fields)
-    fill = _fill(first, new.ttl, b"")
+    fill = _fill(first, new.ttl, b"", (naming.events(name.bucket),) if is_counted else ())
     if not new.user_tag:
         return (fill,)
     return (fill, operations.index_user(naming, new.user_tag, name, new.ttl))
 
 
-def _fill(stored: StoredSession, ttl: int, token: bytes) -> Command:
+def _fill(stored: StoredSession, ttl: int, token: bytes, events: tuple[str, ...]) -> Command:
     name = stored.name
     numbers = f"{stored.created} {stored.saved} {stored.expires} {stored.version}"
     words = (name.sid, ttl, token, f"{numbers} {stored.user_tag}", *operations.pairs(stored.fields))
-    return run(scripts.FILL, (name.hash_key, name.index_key), words)
+    return run(scripts.FILL, (name.hash_key, name.index_key, *events), words)
 
 
 def _follow(name: SessionName, change: Save, before: int, after: int) -> Command:

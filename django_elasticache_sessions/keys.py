@@ -128,6 +128,13 @@ class Naming:
         """Return the key of the set of a bucket's sessions that wait for the database."""
         return f"{self.prefix}:{{{bucket}}}:pending"
 
+    def events(self, bucket: int) -> str:
+        """Return the key of the hash that counts what happens to a bucket's sessions.
+
+        It does not look like a session's, so that no SCAN for sessions comes across it.
+        """
+        return f"{self.prefix}:events:{{{bucket}}}"
+
     def neighbour(self, bucket: int) -> NewKey:
         """Make up a new session key whose session falls into the given bucket.
 

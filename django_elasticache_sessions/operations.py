@@ -143,7 +143,8 @@ def exists(names: Sequence[SessionName]) -> Operation[bool]:
 def create(naming: Naming, name: SessionName, new: NewSession) -> Operation[bool]:
     """Make a session and enter it in the indexes; `False` when the name is taken."""
     words = (name.sid, *new.words())
-    commands = [run(scripts.CREATE, (name.hash_key, name.index_key), words)]
+    keys = (name.hash_key, name.index_key, naming.events(name.bucket))
+    commands = [run(scripts.CREATE, keys, words)]
     if new.user_tag and new.ttl > 0:
         commands.append(index_user(naming, new.user_tag, name, new.ttl))
     return _number((yield tuple(commands))[0]) == 1
@@ -156,7 +157,8 @@ def save(naming: Naming, stored: StoredSession, change: Save) -> Operation[int]:
     """
     name = stored.name
     words = (name.sid, *change.words())
-    commands = [run(scripts.SAVE, (name.hash_key, name.index_key), words)]
+    keys = (name.hash_key, name.index_key, *_events(naming, name, is_end=change.ttl <= 0))
+    commands = [run(scripts.SAVE, keys, words)]
     commands += user_commands(naming, stored, change)
     return _number((yield tuple(commands))[0])
 
@@ -170,7 +172,8 @@ def rotate(
     somebody saved to the old session since it was loaded.
     """
     fence = old.version if fenced else ""
-    keys = (old.name.hash_key, old.name.index_key, name.hash_key)
+    events = _events(naming, name, is_end=new.ttl <= 0)
+    keys = (old.name.hash_key, old.name.index_key, name.hash_key, *events)
     words = (old.name.sid, name.sid, fence, *new.words())
     commands = [run(scripts.ROTATE, keys, words)]
     if new.user_tag and new.ttl > 0:
@@ -186,7 +189,14 @@ def delete(naming: Naming, names: Sequence[SessionName], *, user_tag: str) -> Op
     `user_tag`, where it is known, is the first one's and saves a round trip. Return how many there
     were.
     """
-    commands = [run(scripts.DELETE, (name.hash_key, name.index_key), (name.sid,)) for name in names]
+    commands = [
+        run(
+            scripts.DELETE,
+            (name.hash_key, name.index_key, naming.events(name.bucket)),
+            (name.sid,),
+        )
+        for name in names
+    ]
     if user_tag:
         commands.append(forget_user(naming, user_tag, names[0]))
     replies = yield tuple(commands)
@@ -307,6 +317,10 @@ def index_user(naming: Naming, tag: str, name: SessionName, ttl: int) -> Command
 def forget_user(naming: Naming, tag: str, name: SessionName) -> Command:
     """Return the command that takes a session out of a user's index."""
     return ("ZREM", naming.user_index(tag), name.sid)
+
+
+def _events(naming: Naming, name: SessionName, *, is_end: bool) -> tuple[str, ...]:
+    return (naming.events(name.bucket),) if is_end else ()
 
 
 def _number(reply: Any) -> int:

@@ -41,7 +41,8 @@ _ATTEMPTS = 5
 
 def create(homes: Homes, naming: Naming, name: SessionName, new: NewSession) -> Operation[bool]:
     """Make a session in the cache alone."""
-    commands = [run(scripts.CREATE_PENDING, _keys(naming, name), (name.sid, *new.words()))]
+    keys = (*_keys(naming, name), naming.events(name.bucket))
+    commands = [run(scripts.CREATE_PENDING, keys, (name.sid, *new.words()))]
     if new.user_tag:
         commands.append(operations.index_user(naming, new.user_tag, name, new.ttl))
     replies = yield from _ask(homes, tuple(commands))
@@ -123,9 +124,15 @@ def end(
         homes.note_waiting(name)
 
 
-def end_command(naming: Naming, name: SessionName, *, keep_seconds: int = 0) -> Command:
-    """Return the command that ends a session; `keep_seconds` is 0 where its row has ended."""
-    return run(scripts.END, _keys(naming, name), (name.sid, keep_seconds))
+def end_command(
+    naming: Naming, name: SessionName, *, keep_seconds: int = 0, is_counted: bool = True
+) -> Command:
+    """Return the command that ends a session; `keep_seconds` is 0 where its row has ended.
+
+    It is not counted as an end where the session goes on under another name.
+    """
+    events = (naming.events(name.bucket),) if is_counted else ()
+    return run(scripts.END, (*_keys(naming, name), *events), (name.sid, keep_seconds))
 
 
 def drain(homes: Homes, naming: Naming, names: Sequence[SessionName]) -> Operation[int]:

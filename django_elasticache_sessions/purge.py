@@ -173,7 +173,8 @@ class _Purge:
             selection.created_until(),
             int(selection.anonymous),
         )
-        for index_key in self.naming.live_indexes():
+        for bucket, index_key in enumerate(self.naming.live_indexes()):
+            keys = (index_key, self.naming.events(bucket))
             cursor = b"0"
             while True:
                 command = ("ZSCAN", index_key, cursor, "COUNT", self.batch_size)
@@ -181,12 +182,12 @@ class _Purge:
                 if isinstance(reply, ForeignType):
                     break
                 cursor, entries = reply
-                yield from self._of_bucket(index_key, conditions, _named(self.naming, entries))
+                yield from self._of_bucket(keys, conditions, _named(self.naming, entries))
                 if cursor == b"0":
                     break
 
     def _of_bucket(
-        self, index_key: str, conditions: tuple[int, ...], names: Sequence[SessionName]
+        self, keys: tuple[str, str], conditions: tuple[int, ...], names: Sequence[SessionName]
     ) -> Operation[None]:
         portions = list(_batches(names, _PER_SCRIPT))
         if not portions:
@@ -194,7 +195,7 @@ class _Purge:
         replies = yield tuple(
             run(
                 scripts.PURGE,
-                (index_key, *(name.hash_key for name in portion)),
+                (*keys, *(name.hash_key for name in portion)),
                 (*conditions, *(name.sid for name in portion)),
             )
             for portion in portions

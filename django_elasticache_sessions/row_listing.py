@@ -24,26 +24,29 @@ _OF_KIND = {"all": "", "signed-in": " AND user_tag <> ''", "anonymous": " AND us
 
 
 class States(NamedTuple):
-    """Numbers of rows: of sessions that live, of ended ones, and of those the cache is behind."""
+    """Numbers of rows: of ended sessions, of those the cache is behind, and of those that live.
 
-    signed_in: int
-    anonymous: int
+    `expiring` are those of the living that expire within each number of seconds asked for.
+    """
+
     ended: int
     stale: int
+    live: Counts
+    expiring: Sequence[Counts]
 
 
-def states(connection: BaseDatabaseWrapper) -> States:
+def states(connection: BaseDatabaseWrapper, within_seconds: Sequence[int]) -> States:
     """Count the rows by what they are, in one pass."""
-    live = f"CASE WHEN {_LIVE} THEN 1 END"
-    signed_in = f"CASE WHEN {_LIVE} AND user_tag <> '' THEN 1 END"
-    query = (
-        f"SELECT COUNT({live}), COUNT({signed_in}), COUNT(CASE WHEN is_ended THEN 1 END), "
-        "COUNT(CASE WHEN cache_stale THEN 1 END) FROM {table}"
-    )
+    conditions = ["is_ended", "cache_stale"]
+    for soon in ("", *(f" AND expires <= {{now}} + {int(seconds)}" for seconds in within_seconds)):
+        conditions += [_LIVE + soon + _OF_KIND[kind] for kind in ("signed-in", "anonymous")]
+    counts = ", ".join(f"COUNT(CASE WHEN {condition} THEN 1 END)" for condition in conditions)
     with connection.cursor() as cursor:
-        cursor.execute(sql(connection, query))
-        every, with_user, ended, stale = cursor.fetchone()
-    return States(with_user, every - with_user, ended, stale)
+        # With parameters, though there are none: only then is "%%" read as one "%".
+        cursor.execute(sql(connection, f"SELECT {counts} FROM {{table}}"), ())
+        ended, stale, *living = cursor.fetchone()
+    live, *expiring = map(Counts._make, zip(living[::2], living[1::2], strict=True))
+    return States(ended, stale, live, expiring)
 
 
 def count(naming: Naming) -> Operation[Counts]:
@@ -117,7 +120,7 @@ def following(
 def _count(connection: BaseDatabaseWrapper) -> Counts:
     query = f"SELECT COUNT(*), COUNT(NULLIF(user_tag, '')) FROM {{table}} WHERE {_LIVE}"
     with connection.cursor() as cursor:
-        cursor.execute(sql(connection, query))
+        cursor.execute(sql(connection, query), ())
         every, signed_in = cursor.fetchone()
     return Counts(signed_in, every - signed_in)
 

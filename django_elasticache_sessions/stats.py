@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from . import fallback, listing, row_listing
+from . import events, fallback, row_listing, scripts
 from .conf import get_configuration
-from .exceptions import SessionStoreUnavailable
+from .events import Events
+from .exceptions import ForeignType, SessionStoreUnavailable
 from .homes import ask_database, get_homes
 from .keys import Naming
 from .listing import Counts
-from .operations import Operation
+from .operations import Command, Operation, run
+
+#: Within what time sessions expire: an hour, a day, a week, two weeks, thirty days.
+EXPIRING_SECONDS = (3_600, 86_400, 7 * 86_400, 14 * 86_400, 30 * 86_400)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeLeft:
+    """How many sessions expire within so many seconds, later than those of the entry before.
+
+    `within_seconds` is `None` in the last entry: it has all that are left.
+    """
+
+    within_seconds: int | None
+    signed_in: int
+    anonymous: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +42,8 @@ class CacheStats:
 
     signed_in: int
     anonymous: int
+    time_left: Sequence[TimeLeft]
+    events: Events
     pending: int
     latency_seconds: float
     version: str | None
@@ -46,6 +64,7 @@ class DatabaseStats:
 
     signed_in: int
     anonymous: int
+    time_left: Sequence[TimeLeft]
     ended: int
     stale: int
     latency_seconds: float
@@ -56,11 +75,14 @@ class Stats:
     """Both stores. `None` stands for one that did not answer, or is not used.
 
     `problems` says why, by `"cache"`, `"database"` and `"info"` (the server's own figures).
+    `breakers` tells of `"cache"` and `"database"` whether this process asked them at all before it
+    was asked; it is empty under the `cache` engine, which has none.
     """
 
     cache: CacheStats | None
     database: DatabaseStats | None
     problems: Mapping[str, str]
+    breakers: Mapping[str, Literal["open", "closed"]]
 
     @property
     def live(self) -> Counts | None:
@@ -68,11 +90,18 @@ class Stats:
         known = self.database or self.cache
         return Counts(known.signed_in, known.anonymous) if known else None
 
+    @property
+    def time_left(self) -> Sequence[TimeLeft] | None:
+        """When they expire, by the rows where there are any; `None` where nobody knows."""
+        known = self.database or self.cache
+        return known.time_left if known else None
+
 
 def collect(operations: Any) -> Operation[Stats]:
     """Ask the stores of an engine, by its module of operations; no store's absence is an error."""
     problems: dict[str, str] = {}
     is_durable = operations is fallback
+    breakers = _breakers() if is_durable else {}
     cache = database = None
     try:
         cache = yield from _cache(problems, is_durable=is_durable)
@@ -83,17 +112,27 @@ def collect(operations: Any) -> Operation[Stats]:
             database = yield from _database()
         except SessionStoreUnavailable as problem:
             problems["database"] = str(problem)
-    return Stats(cache=cache, database=database, problems=problems)
+    return Stats(cache=cache, database=database, problems=problems, breakers=breakers)
+
+
+def _breakers() -> dict[str, Literal["open", "closed"]]:
+    homes = get_homes()
+    both = {"cache": homes.cache, "database": homes.database}
+    return {name: "open" if breaker.is_open else "closed" for name, breaker in both.items()}
 
 
 def _cache(problems: dict[str, str], *, is_durable: bool) -> Operation[CacheStats]:
     naming = get_configuration().naming
     yield (("TIME",),)
     began = time.perf_counter()
-    yield (("TIME",),)
+    [(now, _)] = yield (("TIME",),)
     latency_seconds = time.perf_counter() - began
-    counts = yield from listing.count(naming)
-    pending = (yield from _pending(naming)) if is_durable else 0
+    replies = yield _bucket_commands(naming, is_durable=is_durable)
+    counts, counted, waiting = (
+        replies[start : start + naming.buckets]
+        for start in range(0, 3 * naming.buckets, naming.buckets)
+    )
+    live, *expiring = _added(counts)
     info: dict[str, str] = {}
     try:
         [text] = yield (("INFO",),)
@@ -104,9 +143,11 @@ def _cache(problems: dict[str, str], *, is_durable: bool) -> Operation[CacheStat
     name = info.get("server_name", "redis")
     version = info.get("valkey_version") or info.get("redis_version")
     return CacheStats(
-        signed_in=counts.signed_in,
-        anonymous=counts.anonymous,
-        pending=pending,
+        signed_in=live.signed_in,
+        anonymous=live.anonymous,
+        time_left=_time_left(live, expiring),
+        events=events.parse(counted, int(now)),
+        pending=sum(reply for reply in waiting if isinstance(reply, int)),
         latency_seconds=latency_seconds,
         version=f"{name} {version}" if version else None,
         used_memory_bytes=_int(info, "used_memory"),
@@ -121,17 +162,42 @@ def _cache(problems: dict[str, str], *, is_durable: bool) -> Operation[CacheStat
     )
 
 
-def _pending(naming: Naming) -> Operation[int]:
-    replies = yield tuple(("SCARD", naming.pending_set(bucket)) for bucket in range(naming.buckets))
-    return sum(reply for reply in replies if isinstance(reply, int))
+def _bucket_commands(naming: Naming, *, is_durable: bool) -> tuple[Command, ...]:
+    """Return what every bucket is asked, kind by kind."""
+    counts = (run(scripts.COUNT, (key,), EXPIRING_SECONDS) for key in naming.live_indexes())
+    pending = (("SCARD", naming.pending_set(bucket)) for bucket in range(naming.buckets))
+    return (*counts, *events.read_commands(naming), *(pending if is_durable else ()))
+
+
+def _added(replies: Iterable[Any]) -> list[Counts]:
+    """Add up the buckets' replies: how many live, and how many expire within each time."""
+    known = [reply for reply in replies if not isinstance(reply, ForeignType)]
+    sums = [sum(numbers) for numbers in zip(*known, strict=True)]
+    sums = sums or [0] * 2 * (len(EXPIRING_SECONDS) + 1)
+    return list(map(Counts._make, zip(sums[::2], sums[1::2], strict=True)))
+
+
+def _time_left(live: Counts, expiring: Sequence[Counts]) -> tuple[TimeLeft, ...]:
+    """Return how many expire between each time and the one before."""
+    until = (*EXPIRING_SECONDS, None)
+    pairs = zip((Counts(0, 0), *expiring), (*expiring, live), strict=True)
+    return tuple(
+        TimeLeft(
+            within_seconds=seconds,
+            signed_in=upper.signed_in - lower.signed_in,
+            anonymous=upper.anonymous - lower.anonymous,
+        )
+        for seconds, (lower, upper) in zip(until, pairs, strict=True)
+    )
 
 
 def _database() -> Operation[DatabaseStats]:
     began = time.perf_counter()
-    states = yield from ask_database(get_homes(), row_listing.states)
+    states = yield from ask_database(get_homes(), row_listing.states, EXPIRING_SECONDS)
     return DatabaseStats(
-        signed_in=states.signed_in,
-        anonymous=states.anonymous,
+        signed_in=states.live.signed_in,
+        anonymous=states.live.anonymous,
+        time_left=_time_left(states.live, states.expiring),
         ended=states.ended,
         stale=states.stale,
         latency_seconds=time.perf_counter() - began,

@@ -9,6 +9,8 @@ from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY
 
 from django_elasticache_sessions.backends.cache import SessionStore
 
+from .contents import session_hashes
+
 SECRETS = {SESSION_KEY: "4242424242", HASH_SESSION_KEY: "canary-hash", "note": "canary-note" * 200}
 
 
@@ -24,10 +26,6 @@ def whole_dump(valkey) -> bytes:
             assert kind == b"zset"
             parts.extend(member for member, _ in valkey.zscan_iter(key))
     return b"\n".join(parts)
-
-
-def session_hashes(valkey) -> list[bytes]:
-    return [key for key in valkey.keys("*") if valkey.type(key) == b"hash"]
 
 
 def test_a_session_is_one_hash_with_a_ttl(valkey, new_session, settings):

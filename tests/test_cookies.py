@@ -13,6 +13,7 @@ from django.contrib.auth import get_user_model
 from django_elasticache_sessions.backends.cache import SessionStore
 
 from . import views
+from .contents import session_hashes
 from .contract.face import Face
 from .pages.visitor import AsyncVisitor, Visitor
 
@@ -53,7 +54,7 @@ def real_sid(valkey) -> str:
 
 
 def session_hash(valkey) -> str:
-    [name] = [key for key in valkey.keys("*") if valkey.type(key) == b"hash"]
+    [name] = session_hashes(valkey)
     return name.decode()
 
 
@@ -382,7 +383,3 @@ class TestReplay:
         assert answer.status_code == 400
         assert name_at(browser_with(session_key)) == ""
         assert session_hashes(valkey) == []
-
-
-def session_hashes(valkey) -> list[bytes]:
-    return [key for key in valkey.keys("*") if valkey.type(key) == b"hash"]

@@ -21,6 +21,7 @@ from django_elasticache_sessions.drivers import sync
 from django_elasticache_sessions.middleware import SessionMiddleware
 
 from . import views
+from .contents import session_hashes
 from .pages.visitor import AsyncVisitor, Visitor
 
 OURS = "django_elasticache_sessions.middleware.SessionMiddleware"
@@ -247,7 +248,7 @@ class TestSavingEveryRequest:
 
     def test_puts_off_the_end_and_rewrites_no_value(self, visitor, new_session, valkey):
         visitor.session_key = new_session(a=1).session_key
-        [name] = [key for key in valkey.keys("*") if valkey.type(key) == b"hash"]
+        [name] = session_hashes(valkey)
         before = valkey.hget(name, "a")
         valkey.expire(name, 100)
         visitor.take()

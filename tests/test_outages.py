@@ -14,6 +14,7 @@ from django_elasticache_sessions.backends.cache import SessionStore
 from django_elasticache_sessions.exceptions import SessionStoreUnavailable
 
 from .conftest import point_sessions_at
+from .contents import session_hashes
 from .servers.relay import Relay
 from .servers.tls import ServerIdentity
 from .servers.valkey import Valkey
@@ -130,8 +131,7 @@ class TestALostReply:
         new_session(warm=1).flush()
         relay.drop_reply_once(on="EVALSHA")
         session = new_session(a=1)
-        hashes = [key for key in valkey.keys("*") if valkey.type(key) == b"hash"]
-        assert len(hashes) == 1
+        assert len(session_hashes(valkey)) == 1
         assert SessionStore(session.session_key)["a"] == 1
 
     def test_of_a_save_is_no_update_error(self, relay, new_session):
@@ -145,8 +145,7 @@ class TestALostReply:
         request = request_for(session)
         relay.drop_reply_once(on="EVALSHA")
         request.cycle_key()
-        hashes = [key for key in valkey.keys("*") if valkey.type(key) == b"hash"]
-        assert len(hashes) == 1
+        assert len(session_hashes(valkey)) == 1
         assert SessionStore(request.session_key)["changed"] is True
         assert SessionStore(session.session_key).get("a") is None
 
@@ -166,7 +165,7 @@ class TestALostReply:
         relay.drop_reply_once(on="EVALSHA")
         await session.acycle_key()
         assert dict(await SessionStore(session.session_key).aitems()) == {"a": 1, "b": 2}
-        assert sum(valkey.type(key) == b"hash" for key in valkey.keys("*")) == 1
+        assert len(session_hashes(valkey)) == 1
 
 
 async def test_a_cancelled_request_leaves_its_reply_to_nobody(relay, valkey):
@@ -326,7 +325,7 @@ def test_flushall_while_requests_run_ends_sessions_and_breaks_nothing(valkey):
 def test_an_evicted_session_is_missing_and_its_late_save_an_update_error(valkey, new_session):
     session = new_session(a=1)
     late = request_for(session)
-    [key] = [key for key in valkey.keys("*") if valkey.type(key) == b"hash"]
+    [key] = session_hashes(valkey)
     valkey.delete(key)  # what an eviction does
     assert SessionStore(session.session_key).get("a") is None
     with pytest.raises(UpdateError):
@@ -466,7 +465,7 @@ class TestAnonymousWhenUnavailable:
         relay.heal()
         request.save()
         assert SessionStore(session_key)["a"] == 1
-        assert sum(valkey.type(key) == b"hash" for key in valkey.keys("*")) == 1
+        assert len(session_hashes(valkey)) == 1
 
     def test_a_new_visit_goes_on_without_a_session(self, relay, valkey):
         relay.refuse()

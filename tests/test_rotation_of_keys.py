@@ -17,6 +17,7 @@ from django_elasticache_sessions.backends.cache import SessionStore
 from django_elasticache_sessions.backends.cached_db import SessionStore as DurableSessionStore
 from django_elasticache_sessions.conf import get_configuration
 
+from .contents import stored_keys
 from .servers.databases import VENDORS
 
 
@@ -252,7 +253,7 @@ class TestSecretKey:
         assert SessionStore().exists(rotated.session_key)
         SessionStore().delete(rotated.session_key)
         assert not SessionStore().exists(rotated.session_key)
-        assert valkey.dbsize() == 0
+        assert stored_keys(valkey) == []
 
     def test_it_can_be_rotated_and_is_then_named_by_the_newest_key(self, rotated, settings):
         rotated.cycle_key()

@@ -120,7 +120,7 @@ def test_no_store_at_all_is_told_and_is_not_zero(sessions, settings):
 
 
 def test_a_server_that_does_not_tell_its_figures_costs_only_those(settings):
-    rules = "on >password ~session:* -@all +evalsha +eval +zcount +time"
+    rules = "on >password ~session:* -@all +evalsha +eval +hgetall +zcount +time"
     with Valkey("9", acl=[f"app {rules}"]) as server:
         point_sessions_at(settings, f"redis://app:password@{server.host}:{server.port}/0")
         stats = live.stats()

@@ -32,7 +32,8 @@ class Script:
 
 #: What scripts are put together from, and the calls that ask for it.
 _PARTS = {
-    "_index.lua": (b"(KEYS[2], ",),
+    "_index.lua": (b"enter(", b"leave("),
+    "_events.lua": (b"tally(",),
     "_metadata.lua": (b"read(",),
     "_merge.lua": (b"merge(",),
     "_ended.lua": (b"is_ended(",),

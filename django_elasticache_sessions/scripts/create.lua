@@ -1,5 +1,5 @@
 -- Make a new session, only where none is.
--- KEYS: session hash, live index.  ARGV: sid, ttl in seconds, created, user, then field, value, ...
+-- KEYS: session hash, live index, events.  ARGV: sid, ttl in seconds, created, user, then field, value, ...
 -- Reply: 1 created, 0 the name is taken.
 if redis.call('EXISTS', KEYS[1]) == 1 then
   -- A repeat after a lost reply finds its own session: creation times are in microseconds.
@@ -22,4 +22,5 @@ local dead = redis.call('ZRANGE', KEYS[2], -now, now, 'BYSCORE', 'LIMIT', 0, 20)
 if #dead > 0 then
   redis.call('ZREM', KEYS[2], unpack(dead))
 end
+tally(KEYS[3], 'c', 1)
 return 1

@@ -1,5 +1,5 @@
 -- Make a new session while the database is unavailable; all of it is pending.
--- KEYS: session hash, live index, pending set.
+-- KEYS: session hash, live index, pending set, events.
 -- ARGV: sid, ttl in seconds, created, user, then field, value, ...
 -- Reply: 1 created, 0 the name is taken.
 if redis.call('EXISTS', KEYS[1]) == 1 then
@@ -18,4 +18,5 @@ end
 redis.call('EXPIRE', KEYS[1], ARGV[2])
 enter(KEYS[2], expires, ARGV[1], ARGV[4])
 redis.call('SADD', KEYS[3], ARGV[1])
+tally(KEYS[4], 'c', 1)
 return 1

@@ -1,11 +1,12 @@
 -- End a session, whatever lies under its name.
--- KEYS: session hash, live index.  ARGV: sid.
+-- KEYS: session hash, live index, events.  ARGV: sid.
 -- Reply: the tag of its user, '' if it has none, nil if nothing was there.
 local found = redis.call('TYPE', KEYS[1])['ok']
 local user = found ~= 'none' and ''
 if found == 'hash' then
   local created, version, tag = read(KEYS[1])
   user = tag or ''
+  tally(KEYS[3], 'e', created and 1 or 0)
 end
 redis.call('UNLINK', KEYS[1])
 leave(KEYS[2], ARGV[1])

@@ -1,5 +1,6 @@
 -- End a session. While the database is unavailable, a mark stays until it can be told.
--- KEYS: session hash, live index, pending set.
+-- KEYS: session hash, live index, pending set, and events where the session does not go on under
+--       another name.
 -- ARGV: sid, 0 or the seconds that the mark stays.
 -- Reply: the tag of its user ('' if it has none or was not there), and 1 if the database lacked
 --        something of it, 2 if it lacked an end, else 0.
@@ -10,6 +11,7 @@ else
   local created, version, tag, rest = read(KEYS[1])
   if created then
     user = tag
+    tally(KEYS[4], 'e', 1)
     lacking = is_pending(rest) and 1 or 0
   end
 end

@@ -1,5 +1,5 @@
 -- Put what the database holds into the cache, where nobody has written since it was read.
--- KEYS: session hash, live index.
+-- KEYS: session hash, live index, and events where the session was created just now.
 -- ARGV: sid, ttl in seconds, the lease's token ('' for a new session), metadata, then field, value...
 -- Reply: 1 filled in, 0 not.
 if ARGV[3] == '' then
@@ -23,4 +23,5 @@ for i = 5, #ARGV, 1000 do
 end
 redis.call('EXPIRE', KEYS[1], ARGV[2])
 enter(KEYS[2], redis.call('TIME')[1] + ARGV[2], ARGV[1], string.match(ARGV[4], '[%w_-]*$'))
+tally(KEYS[3], 'c', 1)
 return 1

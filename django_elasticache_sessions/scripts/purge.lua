@@ -1,22 +1,23 @@
 -- End those of a bucket's sessions that are as asked for; the number of KEYS bounds the work.
--- KEYS: live index, session hashes.
+-- KEYS: live index, events, session hashes.
 -- ARGV: 1 to change nothing, the latest time of the last save and of the creation (seconds since the
 --       epoch), 1 for sessions without a user only, then the sid of each hash.
 -- Reply: for each hash the tag of its user ('' if it has none) where it is ended, else 0.
-local reply, gone = {}, {}
-for i = 2, #KEYS do
-  reply[i - 1] = 0
+local reply, gone, ended = {}, {}, 0
+for i = 3, #KEYS do
+  reply[i - 2] = 0
   local found = redis.call('TYPE', KEYS[i])['ok']
   if found == 'hash' then
     local text = redis.call('HGET', KEYS[i], '~') or ''
     local created, saved, user = string.match(text, '^(%d+) (%d+) %d+ %d+ ([%w_-]*)')
     if created and tonumber(saved) <= tonumber(ARGV[2])
         and created / 1000000 <= tonumber(ARGV[3]) and (user == '' or ARGV[4] == '0') then
-      reply[i - 1] = user
+      reply[i - 2] = user
+      ended = ended + 1
     end
   end
-  if found == 'none' or reply[i - 1] ~= 0 then
-    gone[#gone + 1] = ARGV[i + 3]
+  if found == 'none' or reply[i - 2] ~= 0 then
+    gone[#gone + 1] = ARGV[i + 2]
     if ARGV[1] == '0' then
       redis.call('UNLINK', KEYS[i])
     end
@@ -24,5 +25,6 @@ for i = 2, #KEYS do
 end
 if #gone > 0 and ARGV[1] == '0' then
   redis.call('ZREM', KEYS[1], unpack(gone))
+  tally(KEYS[2], 'e', ended)
 end
 return reply

@@ -1,5 +1,6 @@
 -- End a session and begin another with its data, as one step.
--- KEYS: old session hash, live index, new session hash (all in one bucket, so in one slot).
+-- KEYS: old session hash, live index, new session hash (all in one bucket, so in one slot), and events
+--       where the ttl is over.
 -- ARGV: old sid, new sid, version the data was loaded at ('' for any), ttl in seconds, created,
 --       user, then field, value, ...
 -- Reply: 1 rotated, 0 the old session is gone, -1 the new name is taken, -2 the version is another.
@@ -17,6 +18,7 @@ redis.call('UNLINK', KEYS[1])
 leave(KEYS[2], ARGV[1])
 local ttl = tonumber(ARGV[4])
 if ttl <= 0 then
+  tally(KEYS[4], 'e', 1)
   return 1
 end
 local now = tonumber(redis.call('TIME')[1])

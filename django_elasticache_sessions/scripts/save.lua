@@ -1,5 +1,5 @@
 -- Change fields of a session that exists, and put off its expiry. With no field: a touch.
--- KEYS: session hash, live index.
+-- KEYS: session hash, live index, and events where the ttl is over.
 -- ARGV: sid, ttl in seconds, user ('=' for the same), then as in merge().
 -- Reply: 0 the session is gone, else its version.
 local created, version, user = read(KEYS[1])
@@ -10,6 +10,7 @@ local ttl = tonumber(ARGV[2])
 if ttl <= 0 then
   redis.call('UNLINK', KEYS[1])
   leave(KEYS[2], ARGV[1])
+  tally(KEYS[3], 'e', 1)
   return version
 end
 if ARGV[3] ~= '=' then

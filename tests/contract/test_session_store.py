@@ -22,6 +22,7 @@ from django_elasticache_sessions.backends.cached_db import (
 )
 from django_elasticache_sessions.conf import get_configuration
 
+from ..contents import stored_keys
 from ..servers.databases import VENDORS
 from .face import Face
 
@@ -75,7 +76,7 @@ def time_zones(request, settings) -> bool:
 
 def nothing_is_left(valkey) -> bool:
     """Tell whether the store holds nothing of any session; `cached_db` leaves a mark of an end."""
-    return all(valkey.hgetall(key) == {b"~": b"x"} for key in valkey.scan_iter())
+    return all(valkey.hgetall(key) == {b"~": b"x"} for key in stored_keys(valkey))
 
 
 def stored_ttl(valkey, session: Face) -> int:

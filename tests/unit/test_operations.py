@@ -21,6 +21,7 @@ from django_elasticache_sessions.operations import NewSession, Save, StoredSessi
 NAMING = Naming("session", 16, (b"n" * 32, b"o" * 32))
 NAME, OLDER = NAMING.session_everywhere("session-key")
 METADATA = b"1700000000000000 1700000000 1701209600 3 "
+EVENTS = NAMING.events(NAME.bucket)
 STORED = StoredSession(NAME, 1_700_000_000_000_000, 1_700_000_000, 1_701_209_600, 3, "", {})
 
 
@@ -319,7 +320,7 @@ def test_a_session_is_created_only_under_a_free_name(reply, created):
 
 def test_a_created_session_brings_its_metadata_and_fields():
     [[command]], _ = drive(operations.create(NAMING, NAME, new_session(fields={"~": b"x"})), [1])
-    assert summary([command]) == [("create", NAME.hash_key, NAME.index_key)]
+    assert summary([command]) == [("create", NAME.hash_key, NAME.index_key, EVENTS)]
     assert words_of(command) == (NAME.sid, TTL, 5, "", b"~~", b"x")
 
 
@@ -415,7 +416,7 @@ def test_a_rotation_passes_on_what_the_script_says(reply):
 def test_a_logout_ends_the_session_and_its_index_entry_together():
     requests, _ = drive(deletion("tag"), [b"tag", 1])
     assert summary(requests[0]) == [
-        ("delete", NAME.hash_key, NAME.index_key),
+        ("delete", NAME.hash_key, NAME.index_key, EVENTS),
         ("ZREM", "session:user:tag"),
     ]
 

@@ -28,7 +28,7 @@ from tests.servers.valkey import RELEASES, Valkey
 
 SID, NEW_SID = "A" * 22, "B" * 22
 HASH, NEW_HASH = f"session:{{7}}:{SID}", f"session:{{7}}:{NEW_SID}"
-INDEX, USER_INDEX = "session:{7}:live", "session:user:tag"
+INDEX, USER_INDEX, EVENTS = "session:{7}:live", "session:user:tag", "session:events:{7}"
 TTL, LONGEST_TTL = 100, 2**31 - 1
 MANY = {f"field-{n}": "x" for n in range(9000)}
 # What no script may take for metadata.
@@ -700,7 +700,7 @@ def test_a_purge_ends_what_is_as_asked_for(
 ):
     create(store, created=2_000_000, user="tag")
     create(store, name=NEW_HASH, sid=NEW_SID, created=2_000_000)
-    keys, conditions = (INDEX, HASH, NEW_HASH), (dry, saved_until, created_until, anonymous)
+    keys, conditions = (INDEX, EVENTS, HASH, NEW_HASH), (dry, saved_until, created_until, anonymous)
     assert run(store, PURGE, keys, *conditions, SID, NEW_SID) == ended
     there = [tag == 0 or dry == 1 for tag in ended]
     assert [bool(store.exists(key)) for key in (HASH, NEW_HASH)] == there
@@ -710,7 +710,7 @@ def test_a_purge_ends_what_is_as_asked_for(
 def test_a_purge_takes_out_what_is_gone_and_leaves_what_is_no_session(store):
     store.zadd(INDEX, {SID: 9e9, NEW_SID: 9e9})
     store.set(NEW_HASH, "planted")
-    keys = (INDEX, HASH, NEW_HASH)
+    keys = (INDEX, EVENTS, HASH, NEW_HASH)
     assert run(store, PURGE, keys, 0, 9e15, 9e15, 0, SID, NEW_SID) == [0, 0]
     assert store.zrange(INDEX, 0, -1) == [NEW_SID.encode()]
     assert store.get(NEW_HASH) == b"planted"
@@ -756,7 +756,7 @@ KEYS = {
     "rekey": (HASH,),
     "count": (INDEX,),
     "describe": (HASH,),
-    "purge": (INDEX, HASH),
+    "purge": (INDEX, EVENTS, HASH),
 }
 
 
@@ -798,7 +798,7 @@ def every_branch_of(script: str, store: redis.Redis, app: redis.Redis) -> None:
             run(app, DESCRIBE, (HASH,), "~", "a")
         case "purge":
             create(store)
-            run(app, PURGE, (INDEX, HASH), 0, 9e15, 9e15, 0, SID)
+            run(app, PURGE, (INDEX, EVENTS, HASH), 0, 9e15, 9e15, 0, SID)
         case "reindex":
             create(store)
             store.set(INDEX, "planted")

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.serializers.json import DjangoJSONEncoder
 from django.template.defaultfilters import filesizeformat
 
 from ... import live
@@ -63,9 +64,8 @@ class Command(BaseCommand):
         """Ask, and print."""
         stats = live.stats()
         if options["json"]:
-            self.stdout.write(
-                json.dumps({**asdict(stats), "live": stats.live and stats.live._asdict()})
-            )
+            told = {**asdict(stats), "live": stats.live and stats.live._asdict()}
+            self.stdout.write(json.dumps(told, cls=DjangoJSONEncoder))
         elif options["prometheus"]:
             self.stdout.write(render(stats), ending="")
         else:
