@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
-from fnmatch import fnmatchcase
 from typing import Any
 
 from django.contrib import admin, messages
@@ -14,94 +12,21 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.template.defaultfilters import filesizeformat
 from django.template.response import SimpleTemplateResponse, TemplateResponse
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from . import live
 from .backends.base import HashSessionStore
-from .conf import get_configuration
+from .changelist import KindFilter, LiveSessionChangeList
+from .display import largest_field, table_of_sizes, table_of_values
 from .exceptions import SessionStoreUnavailable
 from .management.users import find_user_ids
 from .models import LiveSession
 from .queryset import LiveSessionQuerySet
 
-_PLACES = ("after", "before")
 _REASON = "admin"
-
-
-class KindFilter(admin.SimpleListFilter):
-    """Whose sessions to list."""
-
-    title = _("whose")
-    parameter_name = "whose"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        """Return the choices."""
-        return [
-            ("signed-in", _("Signed in")),
-            ("anonymous", _("Anonymous")),
-            ("mine", _("Your own")),
-        ]
-
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        """Narrow the list to the choice."""
-        match self.value():
-            case "mine":
-                return queryset.of_users([live.user_id_of(request.user)])  # type: ignore[arg-type]
-            case "signed-in" | "anonymous" as kind:
-                return queryset.of_kind(kind)
-        return None
-
-
-class LiveSessionChangeList(ChangeList):
-    """A page between two places in the list, not the n-th: it stays right while others come."""
-
-    newer: str | None
-    older: str | None
-
-    def get_filters_params(self, params: Any = None) -> dict[str, Any]:
-        """Leave out the place, which narrows nothing down."""
-        found = super().get_filters_params(params)
-        return {name: value for name, value in found.items() if name not in _PLACES}
-
-    def get_results(self, request: HttpRequest) -> None:
-        """Ask for one page."""
-        queryset: Any = self.queryset
-        after, before = (request.GET.get(name) for name in _PLACES)
-        try:
-            page = queryset.page(after=after, before=None if after else before)
-        except ValueError:
-            messages.warning(request, _("That page does not exist; this is the first one."))
-            page = queryset.page(after=None, before=None)
-        self.result_list, self.newer, self.older = page
-        self.result_count = self.full_result_count = queryset.count()
-        self.show_full_result_count = False
-        self.show_admin_actions = True
-        self.can_show_all = self.multi_page = False
-        for name in _PLACES:
-            # Another filter or search begins at the first page.
-            self.filter_params.pop(name, None)
-
-    def get_ordering_field_columns(self) -> dict[int, Any]:
-        """Return nothing: there is one order."""
-        return {}
-
-    @property
-    def newer_url(self) -> str:
-        """The address of the page before, empty at the beginning."""
-        return self._url(before=self.newer)
-
-    @property
-    def older_url(self) -> str:
-        """The address of the page after, empty at the end."""
-        return self._url(after=self.older)
-
-    def _url(self, **place: str | None) -> str:
-        if not all(place.values()):
-            return ""
-        return self.get_query_string(place, remove=[*_PLACES])
 
 
 @admin.register(LiveSession)
@@ -212,44 +137,18 @@ class LiveSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     @admin.display(description=_("largest field"))
     def largest_field(self, session: LiveSession) -> str:
         """Show which field makes it large."""
-        sizes = session.seen.field_sizes
-        if not sizes:
-            return ""
-        name = max(sizes, key=sizes.__getitem__)
-        return f"{name} ({filesizeformat(sizes[name])})"
+        return largest_field(session.seen.field_sizes)
 
     @admin.display(description=_("fields"))
     def field_sizes(self, session: LiveSession) -> str:
         """Show each field's size, the largest first."""
-        sizes = sorted(session.seen.field_sizes.items(), key=lambda item: item[1], reverse=True)
-        rows = [(name, filesizeformat(size)) for name, size in sizes]
-        if not rows:
-            return ""
-        return format_html(
-            '<table><thead><tr><th scope="col">{}</th><th scope="col">{}</th></tr></thead>'
-            "<tbody>{}</tbody></table>",
-            _("field"),
-            _("size"),
-            format_html_join("", '<tr><th scope="row">{}</th><td>{}</td></tr>', rows),
-        )
+        return table_of_sizes(session.seen.field_sizes)
 
     @admin.display(description=_("values"))
     def values(self, session: LiveSession) -> str:
         """Show the values, but never those that would let somebody in."""
         found = live.get(session.session_id, with_values=True)
-        if found is None or not found.values:
-            return ""
-        rows = [
-            (name, _("hidden") if is_sensitive(name) else _as_text(value))
-            for name, value in sorted(found.values.items())
-        ]
-        return format_html(
-            '<table><thead><tr><th scope="col">{}</th><th scope="col">{}</th></tr></thead>'
-            "<tbody>{}</tbody></table>",
-            _("field"),
-            _("value"),
-            format_html_join("", '<tr><th scope="row">{}</th><td><pre>{}</pre></td></tr>', rows),
-        )
+        return table_of_values(found.values or {}) if found else ""
 
     @admin.action(
         permissions=["delete"], description=_("End all sessions of the selected sessions' users")
@@ -357,16 +256,6 @@ class LiveSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         messages.success(request, text % {"count": ended})
 
 
-def is_sensitive(name: str) -> bool:
-    """Tell whether a field's value is never shown (`SENSITIVE_FIELDS`)."""
-    patterns = get_configuration().options.sensitive_fields
-    return any(fnmatchcase(name.lower(), pattern.lower()) for pattern in patterns)
-
-
 def _own_id(request: HttpRequest) -> str | None:
     session = request.session
     return session.session_id if isinstance(session, HashSessionStore) else None
-
-
-def _as_text(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False, default=repr)
