@@ -8,16 +8,19 @@ from typing import Any
 from django.contrib import admin, messages
 from django.contrib.admin.models import DELETION, LogEntry
 from django.contrib.admin.views.main import ChangeList
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.template.defaultfilters import filesizeformat
 from django.template.response import SimpleTemplateResponse, TemplateResponse
+from django.urls import URLPattern, path
+from django.utils import timezone
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from . import live
+from . import dashboard, live
 from .backends.base import HashSessionStore
 from .changelist import KindFilter, LiveSessionChangeList
 from .display import largest_field, table_of_sizes, table_of_values
@@ -201,6 +204,33 @@ class LiveSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         posted["select_across"] = "0"
         request.POST = posted
         return super().response_action(request, queryset, *args, **kwargs)
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the dashboard's address; before the others, which take it for a session's id."""
+        name = f"{self.opts.app_label}_{self.opts.model_name}_dashboard"
+        view = self.admin_site.admin_view(self.dashboard_view)
+        return [path("dashboard/", view, name=name), *super().get_urls()]
+
+    def dashboard_view(self, request: HttpRequest) -> HttpResponse:
+        """Show how the sessions and their stores are, and which store does not serve."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        span = request.GET.get("span", "")
+        span = span if span in dashboard.SPANS else next(iter(dashboard.SPANS))
+        stats = live.stats()
+        shown = dashboard.make(stats, span)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": _("Dashboard of live sessions"),
+            "opts": self.opts,
+            "dashboard": shown,
+            "problems": [(part.title, part.problem) for part in shown.sections if part.problem],
+            "spans": dashboard.SPANS.items(),
+            "span": span,
+            "now": timezone.now(),
+        }
+        name = "admin/django_elasticache_sessions/livesession/dashboard.html"
+        return TemplateResponse(request, name, context, status=200 if stats.live else 503)
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
         """List sessions, or say that the store does not serve."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import ipaddress
+import math
 import random
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -20,13 +22,16 @@ from django.contrib.auth import (
     get_user_model,
 )
 from django.contrib.auth.models import AbstractUser
+from django_redis import get_redis_connection
 
 from django_elasticache_sessions.backends.cached_db import SessionStore
 from django_elasticache_sessions.client import CLIENT_FIELD, Client
+from django_elasticache_sessions.conf import get_configuration
 
 from .cart import FIELD
 from .models import Product
 
+DAY_SECONDS = 86_400
 BACKEND = "django.contrib.auth.backends.ModelBackend"
 PASSWORD = "leaf-and-kettle"  # noqa: S105 - of the demo's users, on the loopback interface only
 USERS = (("admin", True, True), ("staff", True, False), ("shopper", False, False))
@@ -154,7 +159,27 @@ def seed_sessions(users: list[AbstractUser], count: int) -> None:
             address = f"192.0.2.{choice.randint(1, 254)}"  # RFC 5737: for examples
             client = Client(ip_address=address, user_agent=choice.choice(BROWSERS))
             session[CLIENT_FIELD] = client.as_value()
+        session.set_expiry(int(14 * DAY_SECONDS * choice.random() ** 2) + 600)
         session.save()
+
+
+def seed_events() -> None:
+    """Make up what was created and ended in the day before, for the dashboard to show."""
+    naming, choice = get_configuration().naming, random.Random(DAY_SECONDS)
+    minute = int(time.time()) // 60
+    with get_redis_connection("sessions").pipeline() as pipe:
+        for ago in range(1, DAY_SECONDS // 60):
+            busy = 1 - math.cos((minute - ago) % 1440 / 1440 * 2 * math.pi)
+            for kind, most in (("c", 6), ("e", 3)):
+                count = int(most * busy * choice.random())
+                key = naming.events(choice.randrange(naming.buckets))
+                if not count:
+                    continue
+                pipe.hincrby(key, f"{kind}h{(minute - ago) // 60}", count)
+                if ago < 60:
+                    pipe.hincrby(key, f"{kind}m{minute - ago}", count)
+                pipe.expire(key, DAY_SECONDS)
+        pipe.execute()
 
 
 def _listen(address: Address) -> socket.socket:

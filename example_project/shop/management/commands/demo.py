@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.urls import reverse
 from django_redis import get_redis_connection
 
 from ... import demo
@@ -78,6 +79,7 @@ class Command(BaseCommand):
             call_command("migrate", verbosity=0, interactive=False)
             demo.seed_products()
             demo.seed_sessions(demo.seed_users(), sessions)
+            demo.seed_events()
 
     def serve(self, listener: socket.socket) -> None:
         """Print where everything is, and serve until a signal comes."""
@@ -110,6 +112,7 @@ class Command(BaseCommand):
 The shop        {url}/
 Your session    {url}/session/
 The admin       {url}/admin/
+The dashboard   {url}{reverse("admin:django_elasticache_sessions_livesession_dashboard")}
 
 Log in as admin, staff or shopper; the password is {demo.PASSWORD}
 
