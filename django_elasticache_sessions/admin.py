@@ -47,8 +47,10 @@ class LiveSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     show_facets = admin.ShowFacets.NEVER
     show_full_result_count = False
     sortable_by = ()
-    actions_selection_counter = False
     change_list_template = "admin/django_elasticache_sessions/livesession/change_list.html"
+
+    class Media:
+        css = {"all": ["django_elasticache_sessions/livesession.css"]}
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Return `False`: visitors make sessions."""

@@ -19,7 +19,7 @@ def largest_field(sizes: Mapping[str, int]) -> str:
     if not sizes:
         return ""
     name = max(sizes, key=sizes.__getitem__)
-    return f"{name} ({filesizeformat(sizes[name])})"
+    return f"{_printable(name)} ({filesizeformat(sizes[name])})"
 
 
 def table_of_sizes(sizes: Mapping[str, int]) -> str:
@@ -45,7 +45,8 @@ def is_sensitive(name: str) -> bool:
 
 
 def _table(heading: str, cell: str, rows: Iterable[tuple[str, str]]) -> str:
-    lines = format_html_join("", '<tr><th scope="row">{}</th>' + cell + "</tr>", rows)
+    shown = ((_printable(name), _printable(text)) for name, text in rows)
+    lines = format_html_join("", '<tr><th scope="row">{}</th>' + cell + "</tr>", shown)
     if not lines:
         return ""
     return format_html(
@@ -59,3 +60,8 @@ def _table(heading: str, cell: str, rows: Iterable[tuple[str, str]]) -> str:
 
 def _as_text(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False, default=repr)
+
+
+def _printable(text: str) -> str:
+    # Control characters and lone surrogates are no HTML.
+    return "".join(char if char.isprintable() or char == "\n" else "\ufffd" for char in text)

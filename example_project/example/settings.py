@@ -19,6 +19,7 @@ WSGI_APPLICATION = "example.wsgi.application"
 ASGI_APPLICATION = "example.asgi.application"
 USE_TZ = True
 STATIC_URL = "static/"
+LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "shop:products"
 LOGOUT_REDIRECT_URL = "shop:products"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -35,6 +36,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "shop.policy.content_security_policy",
     "django_elasticache_sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",

@@ -1,0 +1,1 @@
+"""The admin and the shop in a real Chromium."""

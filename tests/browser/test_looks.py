@@ -1,0 +1,60 @@
+"""How pages look and sound: light and dark, wide and narrow, by ear, under a strict policy."""
+
+from __future__ import annotations
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from .visits import DESK, DEVICES, LIST, PHONE
+
+#: What the law asks for in many places; Django's search box lacks what is merely advised.
+RULES = {
+    "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"],
+    "resultTypes": ["violations"],
+}
+POLICY = "default-src 'self'"
+#: Where each page's own content is: the rest of an admin page is Django's.
+CONTENT = {LIST: "#content", "session": "#content", "question": "#content", DEVICES: "main"}
+PAGES = tuple(CONTENT)
+
+
+def open_page(visit, name: str, **options):
+    """Sign in and go to a page as a visitor would."""
+    staff = visit(**options)
+    page = staff.sign_in("admin", DEVICES if name == DEVICES else LIST)
+    if name in ("session", "question"):
+        staff.click(page.locator("#result_list th.field-name a").nth(1))
+    if name == "question":
+        staff.click("Delete")
+    return page
+
+
+@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])
+def test_a_page_fits_and_can_be_read_and_heard(visit, name, scheme, viewport):
+    page = open_page(visit, name, viewport=viewport, color_scheme=scheme)
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    found = Axe().run(page, context=CONTENT[name], options=RULES)
+    assert found.violations_count == 0, found.generate_report()
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_dark_page_is_dark(visit, name):
+    light, dark = (
+        open_page(visit, name, color_scheme=scheme).evaluate(
+            "getComputedStyle(document.body).backgroundColor.match(/[0-9]+/g).map(Number)"
+        )
+        for scheme in ("light", "dark")
+    )
+    assert max(dark) < 80 < 200 < min(light)
+
+
+@pytest.mark.parametrize("path", [LIST, DEVICES])
+def test_a_page_needs_no_inline_code(visit, path):
+    staff = visit()
+    staff.sign_in("admin")
+    response = staff.page.goto(staff.url + path)
+    policy = response.headers["content-security-policy"]
+    assert POLICY in policy
+    assert "unsafe" not in policy
