@@ -56,6 +56,7 @@ class Options:
     refresh_after: int | None = None
     on_unavailable: str = "raise"
     max_sessions_per_user: int | None = None
+    end_sessions_on_password_change: bool = False
     record_client: bool = True
     sensitive_fields: tuple[str, ...] = (
         "_auth_user_hash",
@@ -309,6 +310,7 @@ _READERS: dict[str, Callable[[object], Any]] = {
     "REFRESH_AFTER": _optional_age,
     "ON_UNAVAILABLE": _one_of("raise", "anonymous"),
     "MAX_SESSIONS_PER_USER": _optional_count,
+    "END_SESSIONS_ON_PASSWORD_CHANGE": _boolean,
     "RECORD_CLIENT": _boolean,
     "SENSITIVE_FIELDS": _patterns,
     "INDEX_BUCKETS": _buckets,

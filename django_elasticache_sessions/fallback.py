@@ -100,7 +100,8 @@ def save(naming: Naming, stored: StoredSession, change: Save) -> Operation[int]:
         yield from delete(naming, (stored.name,), user_tag=stored.user_tag)
         return stored.version
     try:
-        if get_configuration().is_behind:
+        # Whose a session is goes through: the rows are asked for a user's sessions.
+        if get_configuration().is_behind and change.user_tag is None:
             version = yield from outbox.save_behind(homes, naming, stored, change)
             if version not in (outbox.NOT_HERE, outbox.TOO_MANY):
                 return version

@@ -5,7 +5,8 @@ when one is read or saved; nobody is told of one that expires. Their arguments: 
 of the session engine, and `session_id`, the hashed id. `session_created` has `replaces`, the id of
 the session whose session key was rotated, or `None`; `session_ended` has the `reason`: `"logout"`
 (its own request ended it), `"rotated"` (it goes on under a new session key), `"deleted"`, `"limit"`
-(`MAX_SESSIONS_PER_USER`), `"purged"` (`clearsessions_cache`), or what `live.end()` was given.
+(`MAX_SESSIONS_PER_USER`), `"password"` (`END_SESSIONS_ON_PASSWORD_CHANGE`), `"purged"`
+(`clearsessions_cache`), `"admin"`, `"device"`, or what `live.end()` was given, else `"ended"`.
 
 `store_unavailable` and `store_recovered` are sent once at each edge in each process, not for each
 request. Their arguments: `sender`, the string `"cache"` or `"database"`; `alias`, its name in

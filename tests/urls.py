@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.contrib import admin
+from django.contrib.auth import views as auth
 from django.urls import include, path
 
 from . import views
@@ -15,6 +16,12 @@ urlpatterns = [
     path("login/", views.login),
     path("logout/", views.logout),
     path("user/", views.user),
+    path("password/", auth.PasswordChangeView.as_view(success_url="/user/")),
+    path(
+        "reset/<uidb64>/<token>/",
+        auth.PasswordResetConfirmView.as_view(success_url="/user/"),
+    ),
+    path("async/password/", auth.PasswordChangeView.as_view(success_url="/user/")),
     path("async/read/", views.aread),
     path("async/steps/", views.asteps),
 ]

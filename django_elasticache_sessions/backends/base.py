@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from .. import keys
 from ..conf import get_configuration
+from ..current import note_session
 from ..drivers import aio, sync
 from ..exceptions import SessionStoreUnavailable
 from ..fields import FieldMap
@@ -125,6 +126,7 @@ class HashSessionStore(Rotation):
     def _get_session(self, no_load: bool = False) -> Any:
         self.accessed = True
         if "_session_cache" not in self.__dict__:
+            self._note()
             is_new = self.session_key is None or no_load
             self._session_cache = self._empty() if is_new else self.load()
         return self._session_cache
@@ -132,11 +134,16 @@ class HashSessionStore(Rotation):
     async def _aget_session(self, no_load: bool = False) -> Any:
         self.accessed = True
         if "_session_cache" not in self.__dict__:
+            self._note()
             is_new = self.session_key is None or no_load
             self._session_cache = self._empty() if is_new else await self.aload()
         return self._session_cache
 
     _session = property(_get_session)
+
+    def _note(self) -> None:
+        if get_configuration().options.end_sessions_on_password_change:
+            note_session(self)
 
     def _get_new_session_key(self) -> str:
         return keys.new_session_key()

@@ -141,8 +141,9 @@ class Saving(Loading):
             self._listings, lambda source: source.of_user(naming, user_id, wanted=())
         )
         others = [item.stored for item in found if item.stored.name.sid != own]
-        others.sort(key=lambda stored: stored.created)
-        surplus = [stored.name for stored in others[: max(0, len(others) + 1 - limit)]]
+        newest = sorted((self._stored, *others), key=_age_order, reverse=True)
+        # Of two logins at once the older one leaves the newer alone: else both might end.
+        surplus = [stored.name for stored in newest[limit:] if stored is not self._stored]
         if surplus:
             yield from self._operations.delete(naming, surplus, user_tag="")
             for name in surplus:
@@ -152,6 +153,10 @@ class Saving(Loading):
         data: FieldMap = self._session_cache
         user_id = data.get(USER_ID_FIELD)
         return "" if user_id is None else get_configuration().naming.user(str(user_id))
+
+
+def _age_order(stored: StoredSession) -> tuple[int, str]:
+    return stored.created, stored.name.sid
 
 
 def encode_fields(codec: SessionCodec, plain: Plain, *, kept_bytes: int) -> dict[str, bytes]:
