@@ -9,11 +9,11 @@ from django.contrib import admin, messages
 from django.contrib.admin.models import DELETION, LogEntry
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.template.defaultfilters import filesizeformat
 from django.template.response import SimpleTemplateResponse, TemplateResponse
-from django.urls import URLPattern, path
+from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
@@ -246,6 +246,13 @@ class LiveSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """Ask, then end a session, or say that the store does not serve."""
         return self._served(request, super().delete_view, request, *args, **kwargs)
 
+    def _get_obj_does_not_exist_redirect(
+        self, request: HttpRequest, opts: Any, object_id: str
+    ) -> HttpResponse:
+        # Django's message repeats what stood in the address: a session key, maybe.
+        messages.warning(request, _("There is no such session; it may have ended."))
+        return HttpResponseRedirect(reverse("admin:index", current_app=self.admin_site.name))
+
     def _served(
         self,
         request: HttpRequest,
@@ -269,12 +276,15 @@ class LiveSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def _described(self, request: HttpRequest, sessions: Iterable[LiveSession]) -> list[str]:
         own = _own_id(request)
-        shown = []
+        shown: list[str] = []
         for session in sessions:
             text = f"{session.pk} ({self.user(session)})"
             if session.pk == own:
                 text = str(_("%(session)s: your own, you will be signed out") % {"session": text})
-            shown.append(text)
+                # First, for the list may be cut off.
+                shown.insert(0, text)
+            else:
+                shown.append(text)
         return shown
 
     def _end(self, request: HttpRequest, sessions: Sequence[LiveSession]) -> None:

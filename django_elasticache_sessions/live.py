@@ -29,7 +29,7 @@ from .conf import get_configuration
 from .drivers import aio, sync
 from .exceptions import InvalidValue
 from .fields import name_size
-from .keys import SessionName
+from .keys import Naming, SessionName, is_sid
 from .listing import Counts, Described, Kind, Place
 from .operations import Operation
 from .serializers import make_serializer
@@ -127,6 +127,16 @@ def get(session_id: str, *, with_values: bool = False) -> LiveSession | None:
 async def aget(session_id: str, *, with_values: bool = False) -> LiveSession | None:
     """See get()."""
     return await _arun(_get(session_id, with_values=with_values))
+
+
+def get_all(session_ids: Collection[str]) -> list[LiveSession]:
+    """Return those of the sessions that live, in the order of the ids."""
+    return _run(_get_all(session_ids))
+
+
+async def aget_all(session_ids: Collection[str]) -> list[LiveSession]:
+    """See get_all()."""
+    return await _arun(_get_all(session_ids))
 
 
 def end(session_id: str, *, reason: str = "ended") -> bool:
@@ -239,7 +249,7 @@ def _get(session_id: str, *, with_values: bool) -> Operation[LiveSession | None]
         name = naming.from_sid(session_id)
     except ValueError:
         return None
-    found = yield from _ask(lambda source: source.describe(naming, (name,), wanted=_WANTED))
+    found = yield from _describe(naming, (name,))
     if not found:
         return None
     [described] = found
@@ -249,9 +259,23 @@ def _get(session_id: str, *, with_values: bool) -> Operation[LiveSession | None]
     return _live(found[0], with_values=with_values) if found else None
 
 
+def _get_all(session_ids: Collection[str]) -> Operation[list[LiveSession]]:
+    naming, names = get_configuration().naming, _names(session_ids)
+    sessions: list[LiveSession] = []
+    for start in range(0, len(names), _BATCH):
+        batch = names[start : start + _BATCH]
+        found = yield from _describe(naming, batch)
+        sessions += map(_live, found)
+    return sessions
+
+
+def _describe(naming: Naming, names: Sequence[SessionName]) -> Operation[list[Described]]:
+    return _ask(lambda source: source.describe(naming, names, wanted=_WANTED))
+
+
 def _end_all(session_ids: Collection[str], reason: str) -> Operation[int]:
     naming, ended = get_configuration().naming, 0
-    names = [name for name in map(_name_or_none, session_ids) if name]
+    names = _names(session_ids)
     for start in range(0, len(names), _BATCH):
         batch = names[start : start + _BATCH]
         ended += yield from get_store_class()._operations.delete(naming, batch, user_tag="")
@@ -270,11 +294,9 @@ def _end_for_user(
     return (yield from _end_all([sid for sid in session_ids if sid != kept], reason))
 
 
-def _name_or_none(session_id: str) -> SessionName | None:
-    try:
-        return get_configuration().naming.from_sid(session_id)
-    except ValueError:
-        return None
+def _names(session_ids: Collection[str]) -> list[SessionName]:
+    naming = get_configuration().naming
+    return [naming.from_sid(text) for text in dict.fromkeys(session_ids) if is_sid(text)]
 
 
 def _ask(question: Callable[[Any], Operation[T]]) -> Operation[T]:

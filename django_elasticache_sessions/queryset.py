@@ -136,8 +136,7 @@ class LiveSessionQuerySet(models.QuerySet["LiveSession"]):
 
     def _read(self) -> list[live.LiveSession]:
         if self._session_ids is not None:
-            found = [live.get(session_id) for session_id in dict.fromkeys(self._session_ids)]
-            sessions = [session for session in found if session]
+            sessions = live.get_all(self._session_ids)
         else:
             sessions = [
                 session for user_id in self._user_ids or () for session in live.for_user(user_id)

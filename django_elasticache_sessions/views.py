@@ -67,8 +67,10 @@ class EndDeviceView(_OwnSessions):
         if session_id == session_id_of(request):
             logout(request)
             return HttpResponseRedirect(resolve_url(settings.LOGOUT_REDIRECT_URL or "/"))
-        own = {session.session_id for session in self.own_sessions()}
-        if session_id not in own or not live.end(session_id, reason=_REASON):
+        user: Any = request.user
+        found = live.get(session_id)
+        is_own = found is not None and found.user_id == live.user_id_of(user)
+        if not is_own or not live.end(session_id, reason=_REASON):
             raise Http404
         messages.success(request, _("The device was signed out."))
         return HttpResponseRedirect(reverse("devices:list"))

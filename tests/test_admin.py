@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+import secrets
 
 import pytest
 from django.contrib.admin.models import DELETION, LogEntry
@@ -14,7 +15,7 @@ from django.db import NotSupportedError, connections
 from django.test import Client
 
 from django_elasticache_sessions import live
-from django_elasticache_sessions.conf import get_configuration
+from django_elasticache_sessions.conf import CACHED_DB_ENGINE, get_configuration
 from django_elasticache_sessions.exceptions import SessionStoreUnavailable
 from django_elasticache_sessions.models import LiveSession
 
@@ -249,9 +250,27 @@ def test_a_session_key_in_the_address_is_no_session_and_is_not_echoed(staff, eng
     session = engine()
     session["a"] = 1
     session.save()
-    response = client.get(view_of(session.session_key))
-    assert response.status_code == 302
+    for view in ("change", "delete", "history"):
+        response = client.get(view_of(session.session_key, view), follow=True)
+        assert response.redirect_chain == [("/admin/", 302)]
+        assert session.session_key not in response.content.decode()
     assert live.get(session.session_id)
+
+
+def test_an_id_of_another_prefix_is_no_session(staff, new, settings):
+    options = settings.ELASTICACHE_SESSIONS
+    settings.ELASTICACHE_SESSIONS = {**options, "KEY_PREFIX": "another"}
+    session_id = new(7)
+    hash_key = get_configuration().naming.from_sid(session_id).hash_key
+    if settings.SESSION_ENGINE == CACHED_DB_ENGINE:
+        pytest.skip("rows have no prefix: a database of its own parts them")
+    settings.ELASTICACHE_SESSIONS = options
+    client = staff(superuser=True)
+    for pk in (session_id, hash_key):
+        assert client.get(view_of(pk)).status_code == 302
+        assert client.post(view_of(pk, "delete"), {"post": "yes"}).status_code == 302
+    settings.ELASTICACHE_SESSIONS = {**options, "KEY_PREFIX": "another"}
+    assert live.get(session_id)
 
 
 @pytest.mark.parametrize(
@@ -327,6 +346,33 @@ def test_an_odd_address_is_no_error(staff, engine, query):
     assert client.get(LIST + query, follow=True).status_code == 200
 
 
+def test_the_pages_work_where_numbers_have_commas(staff, new, settings):
+    settings.LANGUAGE_CODE = "de"
+    settings.USE_THOUSAND_SEPARATOR = True
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "django.middleware.locale.LocaleMiddleware"]
+    client = staff(superuser=True)
+    session_id = new(1234, cart=secrets.token_hex(2000))
+    for _ in range(101):
+        new(4711)
+    shown = page(client)
+    assert "1234" in page(client, q="1234")
+    older = re.search(r'href="(\?after=[^"]+)" rel="next"', shown)
+    assert len(listed(page(client, LIST + older[1]))) == 3
+    detail = page(client, view_of(session_id))
+    assert re.search(r"\d,\d\sK", detail)
+    assert client.post(view_of(session_id, "delete"), {"post": "yes"}).status_code == 302
+    assert live.get(session_id) is None
+
+
+def test_selected_sessions_are_looked_up_in_one_round_trip(relay, new_session, settings):
+    settings.ELASTICACHE_SESSIONS = {"INDEX_BUCKETS": 4}
+    ids = [new_session(a=n).session_id for n in range(100)]
+    live.get_all(ids)
+    with relay.recording() as tape:
+        assert {session.pk for session in LiveSession.objects.filter(pk__in=ids)} == set(ids)
+    assert tape.round_trips == 1
+
+
 def test_a_user_with_thousands_of_sessions_is_paged(staff, new):
     client = staff(superuser=True)
     for _ in range(250):
@@ -346,7 +392,7 @@ def test_a_store_that_is_away_is_told_and_is_not_empty(staff, monkeypatch, addre
     def away(*args, **kwargs):
         raise SessionStoreUnavailable("The session store did not serve.")
 
-    for name in ("page", "get", "count", "for_user", "end"):
+    for name in ("page", "get", "get_all", "count", "for_user", "end"):
         monkeypatch.setattr(live, name, away)
     shown = page(client, address, status=503)
     assert "does not serve" in shown

@@ -133,6 +133,20 @@ def test_anothers_device_is_as_unknown_as_none(staff_anna, engine):
     assert live.get(anonymous.session_id)
 
 
+def test_a_device_that_ended_between_list_and_click_is_as_unknown_as_none(staff_anna):
+    phone, desk = sign_in(staff_anna), sign_in(staff_anna)
+    address = end(phone.session.session_id)
+    phone.post("/logout/")
+    assert desk.post(address).status_code == 404
+    assert desk.get(LIST).status_code == 200
+
+
+def test_ending_one_of_many_devices_does_not_list_them_all(staff_anna, monkeypatch):
+    phone, desk = sign_in(staff_anna), sign_in(staff_anna)
+    monkeypatch.delattr(live, "for_user")
+    assert desk.post(end(phone.session.session_id)).status_code == 302
+
+
 @pytest.mark.parametrize("address", [OTHERS, end(UNKNOWN_ID)])
 def test_a_get_ends_nothing(staff_anna, address):
     phone, desk = sign_in(staff_anna), sign_in(staff_anna)

@@ -167,6 +167,13 @@ def test_what_is_no_session_id_is_no_session(engine, value):
     assert live.end(value) is False
 
 
+def test_several_are_found_at_once_and_what_is_none_is_left_out(new):
+    made = [new(7).session_id, new().session_id]
+    wanted = [made[1], UNKNOWN_ID, made[0], made[1], "x", new(8).session_key]
+    assert ids(live.get_all(wanted)) == [made[1], made[0]]
+    assert live.get_all([]) == []
+
+
 def test_a_users_sessions_are_found_by_user_or_by_id(new):
     mine = {new(7).session_id, new(7).session_id}
     new(8)
@@ -224,6 +231,7 @@ async def test_asyncio_has_the_same(engine):
     assert ids((await live.apage()).sessions) == [sid]
     assert ids(await live.afor_user(7)) == [sid]
     assert (await live.aget(sid)).user_id == "7"
+    assert ids(await live.aget_all([sid])) == [sid]
     assert await live.aend(sid) is True
     assert await live.aend_for_user(7) == 0
     assert await live.aend_all([sid]) == 0

@@ -252,6 +252,45 @@ def test_the_store_lost_in_mid_purge_is_told_with_what_was_done(settings, engine
     assert error.value.returncode == 1
 
 
+def test_the_database_lost_in_mid_purge_is_told_with_what_was_done(settings, new, monkeypatch):
+    if settings.SESSION_ENGINE == CACHE_ENGINE:
+        pytest.skip("the cache engine has no database")
+    for _ in range(20):
+        new()
+    alias = get_configuration().options.fallback_database
+    original = purge._Purge._note
+
+    def note(self, **counts):
+        original(self, **counts)
+        with connections[alias].cursor() as cursor:
+            cursor.execute(f"DROP TABLE {FallbackSession._meta.db_table}")
+
+    monkeypatch.setattr(purge._Purge, "_note", note)
+    with pytest.raises(CommandError, match="5 sessions were ended so far") as error:
+        run("--all", "--batch-size", "5")
+    assert error.value.returncode == 1
+
+
+def test_the_cache_lost_in_mid_purge_holds_up_nobody(settings, engine):
+    if settings.SESSION_ENGINE == CACHE_ENGINE:
+        pytest.skip("sessions of the cache engine are in the cache alone")
+    with Valkey("9") as server:
+        point_sessions_at(settings, server.url)
+        for _ in range(20):
+            engine().save()
+        original = purge._Purge._note
+
+        def note(self, **counts):
+            original(self, **counts)
+            if self.tally.ended == 5:
+                server.kill()
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(purge._Purge, "_note", note)
+            assert run("--all", "--batch-size", "5")["ended"] == 20
+    assert live.count() == (0, 0)
+
+
 def test_two_purges_at_once_end_each_session_once(new):
     for _ in range(40):
         new()
