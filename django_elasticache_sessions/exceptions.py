@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.contrib.sessions.backends.base import UpdateError
 from django.contrib.sessions.exceptions import SessionInterrupted
+from redis.exceptions import AuthenticationError
 
 
 class SessionStoreError(Exception):
@@ -50,6 +51,13 @@ class ReplyTooLarge(InvalidValue):
 
     def __str__(self) -> str:
         return "it is larger than any session that would be saved"
+
+
+class CredentialsUnavailable(AuthenticationError):
+    """There is nothing to sign in to the session store with: AWS gives no credentials.
+
+    An error of redis-py, for it is raised while redis-py connects.
+    """
 
 
 class ForeignType(Exception):

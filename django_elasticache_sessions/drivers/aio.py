@@ -23,6 +23,7 @@ from ..exceptions import InvalidValue, ReplyTooLarge, SessionStoreUnavailable
 from ..health import Health
 from ..operations import ORIGIN, Command, Operation
 from . import sync
+from .authentication import end_of, now, tell_refusal
 from .origin import Origin, locate
 from .pools import make_async_pool
 from .protocols import AsyncServerConnection, AsyncServerPool
@@ -70,6 +71,7 @@ class Line(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._is_late = False
         self._is_retired = False
+        self._end = end_of(connection)
         self._closed = self._loop.create_future()
         self._transport = writer.transport
         self._streams = self._transport.get_protocol()
@@ -78,7 +80,7 @@ class Line(asyncio.Protocol):
     @property
     def is_open(self) -> bool:
         """Whether it may be used for a new exchange."""
-        return not (self._is_retired or self._transport.is_closing())
+        return not (self._is_retired or self._transport.is_closing() or self._end <= now())
 
     def exchange(self, commands: Sequence[Command], limit: int) -> asyncio.Future[list[Any]]:
         """Send commands; the future has their replies, of `limit` bytes each on average at most.
@@ -215,6 +217,7 @@ class Driver:
             self.health.failed(problem)
             raise
         except WIRE_ERRORS as error:
+            tell_refusal(self.pool.connection_kwargs, error)
             failure = classify(error)
         else:
             if not self.health.is_up:
@@ -296,6 +299,8 @@ class Driver:
     def _opened(self, opening: asyncio.Task[Line]) -> None:
         self._opening = None
         if not opening.cancelled() and opening.exception() is None:
+            if self._line is not None:
+                self._line.retire()
             self._line = opening.result()
 
     async def _at_loop_shutdown(self) -> AsyncGenerator[None, None]:

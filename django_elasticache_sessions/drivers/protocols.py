@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class ServerConnection(Protocol):
@@ -51,6 +51,8 @@ class AsyncServerConnection(Protocol):
 
 class AsyncServerPool(Protocol):
     """An asyncio connection pool of redis-py, of which only the way to connect is used."""
+
+    connection_kwargs: dict[str, Any]
 
     def make_connection(self) -> AsyncServerConnection:
         """Return a new connection, not connected yet."""

@@ -16,7 +16,7 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from ..exceptions import ForeignType, SessionStoreUnavailable
+from ..exceptions import CredentialsUnavailable, ForeignType, SessionStoreUnavailable
 from ..operations import Command
 from ..scripts import BY_SHA
 
@@ -122,6 +122,8 @@ def _text(error: BaseException) -> str:
 def _reason(error: BaseException) -> str:
     if isinstance(error, (TimeoutError, RedisTimeoutError)):
         return "it did not answer in time"
+    if isinstance(error, CredentialsUnavailable):
+        return f"nothing to sign in with, {error}"
     if isinstance(error, MaxConnectionsError):
         return "every connection is in use; raise max_connections in CONNECTION_POOL_KWARGS"
     for code, reason in _REASONS.items():

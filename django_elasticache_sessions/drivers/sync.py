@@ -23,6 +23,7 @@ from ..conf import get_configuration
 from ..exceptions import InvalidValue, ReplyTooLarge, SessionStoreUnavailable
 from ..health import Health
 from ..operations import ORIGIN, Command, Operation
+from .authentication import end_of, now, tell_refusal
 from .origin import Origin, locate
 from .pools import make_pool
 from .protocols import ServerConnection, ServerPool
@@ -42,12 +43,13 @@ T = TypeVar("T")
 class Line:
     """A connection and what is on its way over it; used by one thread at a time."""
 
-    __slots__ = ("_buffer", "_connection", "_reader", "_sock", "origin")
+    __slots__ = ("_buffer", "_connection", "_end", "_reader", "_sock", "origin")
 
     def __init__(self, connection: ServerConnection) -> None:
         """Take a connection that nobody else uses."""
         self._connection = connection
         self._sock: socket.socket | None = None
+        self._end = 0.0
         self._reader = make_reader()
         self._buffer = bytearray(CHUNK_BYTES)
         self.origin = Origin()
@@ -61,6 +63,9 @@ class Line:
         try:
             sock = self._sock
             if sock is None or sock is not self._connection._sock:
+                sock = self._connect()
+            elif self._end <= now():
+                self.hang_up()
                 sock = self._connect()
             sock.sendall(pack(commands))
             return self._receive(sock, len(commands), limit_of(len(commands), limit))
@@ -94,6 +99,7 @@ class Line:
             raise ConnectionResetError("the connection closed at once")
         leave_timeouts_to_kernel(sock)
         self._sock = sock
+        self._end = end_of(self._connection)
         self._reader = make_reader()
         return sock
 
@@ -163,6 +169,7 @@ class Driver:
             self.health.failed(problem)
             raise
         except WIRE_ERRORS as error:
+            tell_refusal(self.pool.connection_kwargs, error)
             failure = classify(error)
         else:
             if not self.health.is_up:

@@ -14,6 +14,10 @@
     `Tape`: what crossed a relay, counted at the wire.
 ``tls``
     `ServerIdentity`: a certificate for a relay, and the variants that a client must reject.
+``doorman``
+    `Doorman`: has a relay admit clients by IAM tokens, whose signatures it computes by itself.
+``aws``, ``http``
+    `Aws`: a moto server; `HttpService`: HTTP that the test answers, delays or passes on.
 ``ports``, ``waiting``
     Ports that stay ours while a server is down; waiting on a condition instead of sleeping.
 

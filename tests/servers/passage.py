@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import hiredis
 
+from .doorman import Doorman
 from .faults import CutReply, Faults, InjectReply
 from .tape import Command, Recorder
 
@@ -41,6 +42,7 @@ class Passage:
         faults: Faults,
         recorder: Recorder,
         gather_seconds: float,
+        doorman: Doorman | None = None,
     ) -> None:
         self._reader = reader
         self._writer = writer
@@ -49,6 +51,8 @@ class Passage:
         self._faults = faults
         self._recorder = recorder
         self._gather_seconds = gather_seconds
+        self._doorman = doorman
+        self._has_signed_in = False
         self._requests = hiredis.Reader(notEnoughData=INCOMPLETE)
         self._replies = hiredis.Reader(notEnoughData=INCOMPLETE)
         self._server: asyncio.StreamWriter | None = None
@@ -107,7 +111,7 @@ class Passage:
     async def _carry_commands(self, commands: list[Command]) -> None:
         waiting: list[Command] = []
         for command in commands:
-            fault = self._faults.striking(command)
+            fault = self._refusal(command) or self._faults.striking(command)
             if fault is None:
                 waiting.append(command)
                 continue
@@ -115,6 +119,14 @@ class Passage:
             await self._all_delivered.wait()
             waiting = await self._strike(fault, command)
         await self._forward(waiting)
+
+    def _refusal(self, command: Command) -> InjectReply | None:
+        """Return what the doorman answers in the server's place, who admits everybody."""
+        if self._doorman is None:
+            return None
+        reply = self._doorman.answer(command, has_signed_in=self._has_signed_in)
+        self._has_signed_in |= reply == b"+OK\r\n"
+        return InjectReply(reply=reply) if reply else None
 
     async def _strike(self, fault: CutReply | InjectReply, command: Command) -> list[Command]:
         """Have the fault strike; return what is to be forwarded all the same."""

@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Self, cast
 
+from .doorman import Doorman
 from .faults import CutReply, Faults, InjectReply
 from .passage import CHUNK_BYTES, Passage
 from .ports import LOOPBACK, free_port
@@ -29,7 +30,7 @@ class Relay:
     Every fault is in force when its method returns; it strikes once or lasts, as its docstring
     says, and ends with heal(). ``on`` names the command (its first word) that a fault waits for;
     without it any will do but those that clients send by themselves on connecting. With ``tls`` it
-    speaks TLS to the client.
+    speaks TLS to the client, with ``doorman`` it serves only those whom that one admits.
 
     A client may send a pipeline in several writes, and the server answer the first before the
     second has come. While somebody counts, a request goes on once the client has been quiet for
@@ -45,11 +46,13 @@ class Relay:
         *,
         tls: ServerIdentity | None = None,
         gather_seconds: float = 0.005,
+        doorman: Doorman | None = None,
     ) -> None:
         self.port = free_port()
         self._target = (host, port)
         self._tls = tls
         self._gather_seconds = gather_seconds
+        self._doorman = doorman
         self._faults = Faults()
         self._recorder = Recorder()
         self._passages: dict[asyncio.Task[None], Passage] = {}
@@ -81,6 +84,11 @@ class Relay:
     def connections(self) -> int:
         """How many connections clients have made."""
         return self._recorder.total.connections
+
+    @property
+    def open_connections(self) -> int:
+        """How many connections of clients are open."""
+        return len(self._passages)
 
     @property
     def requests(self) -> list[str]:
@@ -201,6 +209,7 @@ class Relay:
             faults=self._faults,
             recorder=self._recorder,
             gather_seconds=self._gather_seconds,
+            doorman=self._doorman,
         )
         if self._refusing:
             passage.reset()

@@ -1,0 +1,1 @@
+"""What is Amazon's: signing in by IAM, and encryption keys wrapped by KMS."""
