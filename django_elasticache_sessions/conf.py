@@ -14,7 +14,14 @@ from django.core.signals import setting_changed
 from django.utils.encoding import force_bytes
 
 from .codec import CodecPolicy
-from .keyring import KeyRing, decode_key, derive
+from .key_settings import (
+    ENCRYPTION_KEYS_ENTRY,
+    read_encryption_keys,
+    read_wrapped_keys,
+    secrets_in_force,
+    shown_type,
+)
+from .keyring import KeyRing, derive
 from .keys import Naming
 
 SETTING = "ELASTICACHE_SESSIONS"
@@ -24,8 +31,6 @@ MAX_INDEX_BUCKETS = 4096
 #: To connect, and for each wait for an answer: a store that takes longer is as good as down.
 #: OPTIONS override it.
 DEFAULT_TIMEOUT_SECONDS = 0.25
-#: Stands in `ENCRYPTION_KEYS` for the keys derived from `SECRET_KEY` and its fallbacks.
-SECRET_KEY_ENTRY = b"SECRET_KEY"
 # Sessions saved under a higher MAX_SESSION_BYTES than today's are still read, up to this.
 _LOAD_LIMIT_BYTES = 4 * 1024 * 1024
 
@@ -49,6 +54,7 @@ class Options:
     key_prefix: str = "session"
     encrypt: bool = True
     encryption_keys: tuple[bytes, ...] | None = field(default=None, repr=False)
+    kms_wrapped_keys: tuple[bytes, ...] | None = field(default=None, repr=False)
     compress_above_bytes: int | None = 1024
     max_session_bytes: int = 1024 * 1024
     absolute_age: int | None = None
@@ -136,7 +142,18 @@ def read_options(raw: object) -> tuple[Options, list[Problem]]:
             values[name.lower()] = reader(value)
         except ValueError as error:
             problems.append(_ill_typed(name, str(error)))
-    return Options(**values), problems
+    options = Options(**values)
+    return options, [*problems, *_unused_keys(options)]
+
+
+def open_keys_at_start() -> None:
+    """Have KMS open the keys that it wrapped, so that a process without its keys does not serve.
+
+    Raises `ImproperlyConfigured`.
+    """
+    raw = getattr(settings, SETTING, {})
+    if isinstance(raw, Mapping) and raw.get("KMS_WRAPPED_KEYS") is not None:
+        get_configuration()
 
 
 def _build() -> Configuration:
@@ -157,7 +174,9 @@ def _build() -> Configuration:
             tuple(derive(secret, "index") for secret in secrets),
         ),
         policy=CodecPolicy(
-            ring=KeyRing.from_secrets(_secrets(options.encryption_keys, tuple(secrets))),
+            ring=KeyRing.from_secrets(
+                secrets_in_force(options.kms_wrapped_keys, options.encryption_keys, tuple(secrets))
+            ),
             encrypt=options.encrypt,
             compress_above_bytes=options.compress_above_bytes,
             inflate_limit_bytes=load_limit_bytes,
@@ -173,11 +192,18 @@ def _patience(alias: str) -> float:
     return float(found) if isinstance(found, (int, float)) else DEFAULT_TIMEOUT_SECONDS
 
 
-def _secrets(keys: tuple[bytes, ...] | None, secret_keys: tuple[bytes, ...]) -> list[bytes]:
-    if keys is None:
-        return list(secret_keys)
-    groups = (secret_keys if key == SECRET_KEY_ENTRY else (key,) for key in keys)
-    return [secret for group in groups for secret in group]
+def _unused_keys(options: Options) -> list[Problem]:
+    wrapped = options.kms_wrapped_keys
+    if options.encryption_keys is None or wrapped is None or ENCRYPTION_KEYS_ENTRY in wrapped:
+        return []
+    return [
+        Problem(
+            "E047",
+            f"{SETTING} has 'ENCRYPTION_KEYS' beside 'KMS_WRAPPED_KEYS', which take their place.",
+            "Put \"ENCRYPTION_KEYS\" behind the wrapped keys in 'KMS_WRAPPED_KEYS' while they are "
+            "needed, then remove 'ENCRYPTION_KEYS'.",
+        )
+    ]
 
 
 def _unknown(name: object) -> Problem:
@@ -248,7 +274,7 @@ def _engines(value: object) -> tuple[str, ...]:
 
 def _patterns(value: object) -> tuple[str, ...]:
     if not isinstance(value, (list, tuple)) or not all(isinstance(name, str) for name in value):
-        raise ValueError(f"expected a list of field names or globs, found {_shown_type(value)}")
+        raise ValueError(f"expected a list of field names or globs, found {shown_type(value)}")
     return tuple(value)
 
 
@@ -268,24 +294,8 @@ def _one_of(*words: str) -> Callable[[object], str]:
     return read
 
 
-def _keys(value: object) -> tuple[bytes, ...] | None:
-    if value is None:
-        return None
-    if not isinstance(value, (list, tuple)) or not value:
-        raise ValueError(f"expected a list of keys, newest first, found {_shown_type(value)}")
-    keys: list[bytes] = []
-    for place, text in enumerate(value):
-        try:
-            keys.append(SECRET_KEY_ENTRY if text == "SECRET_KEY" else decode_key(text))
-        except ValueError as error:
-            raise ValueError(f"key {place}: {error}") from None
-    if len(set(keys)) != len(keys):
-        raise ValueError("the same key stands there twice")
-    return tuple(keys)
-
-
 def _shown(value: object) -> str:
-    return repr(value) if isinstance(value, (str, int, float, type(None))) else _shown_type(value)
+    return repr(value) if isinstance(value, (str, int, float, type(None))) else shown_type(value)
 
 
 def _shown_number(value: object) -> str:
@@ -295,14 +305,11 @@ def _shown_number(value: object) -> str:
     return _shown(value)
 
 
-def _shown_type(value: object) -> str:
-    return "an empty list" if value in ([], ()) else type(value).__name__
-
-
 _READERS: dict[str, Callable[[object], Any]] = {
     "KEY_PREFIX": _prefix,
     "ENCRYPT": _boolean,
-    "ENCRYPTION_KEYS": _keys,
+    "ENCRYPTION_KEYS": read_encryption_keys,
+    "KMS_WRAPPED_KEYS": read_wrapped_keys,
     "COMPRESS_ABOVE_BYTES": _optional_count,
     "MAX_SESSION_BYTES": _count,
     "ABSOLUTE_AGE": _optional_age,
@@ -324,6 +331,10 @@ _HINTS = {
         "E004",
         'Make a key with: python -c "import base64, secrets; '
         'print(base64.b64encode(secrets.token_bytes(32)).decode())"',
+    ),
+    "KMS_WRAPPED_KEYS": (
+        "E046",
+        "Make one with: manage.py rekeysessions --new-kms-key <key id, ARN or alias of a KMS key>",
     ),
     "KEY_PREFIX": ("E005", f'Write {SETTING} = {{..., "KEY_PREFIX": "session"}}.'),
 }

@@ -17,6 +17,7 @@ from django.template import TemplateDoesNotExist, loader
 from django.utils.cache import patch_cache_control
 from django.utils.translation import gettext as _
 
+from .conf import open_keys_at_start
 from .exceptions import SessionStoreUnavailable
 
 RETRY_AFTER_SECONDS = 2
@@ -33,6 +34,11 @@ class SessionMiddleware(DjangoSessionMiddleware):
     With `SESSION_SAVE_EVERY_REQUEST`, a cookie that names no session is deleted, and no empty
     session made for it as Django's does.
     """
+
+    def __init__(self, get_response: Any) -> None:
+        """Begin to serve. Raises `ImproperlyConfigured` where `KMS_WRAPPED_KEYS` do not open."""
+        super().__init__(get_response)
+        open_keys_at_start()
 
     async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
         """Serve an async request."""

@@ -10,13 +10,17 @@ from django.conf import settings
 
 from . import operations, rows, scripts
 from .codec import CodecPolicy, SessionCodec
-from .conf import CACHED_DB_ENGINE, Configuration, get_configuration
+from .conf import CACHED_DB_ENGINE, SETTING, Configuration, get_configuration
 from .drivers import sync
+from .elasticache.kms import make_wrapped_key
 from .exceptions import InvalidValue
 from .fields import stored_name
 from .homes import ask_database, get_homes
+from .key_settings import ENCRYPTION_KEYS_ENTRY
 from .keys import SessionName
 from .operations import Command, Operation, StoredSession, Word
+
+_WITHOUT_KMS = ENCRYPTION_KEYS_ENTRY.decode()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +41,35 @@ class Tally:
             rekeyed=self.rekeyed + other.rekeyed,
             unreadable=self.unreadable + other.unreadable,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewKey:
+    """A new encryption key, wrapped by the KMS key `kms_key`, and the settings that add it.
+
+    `first` and `then` are what `KMS_WRAPPED_KEYS` is to be: before every process can read what the
+    new key encrypts, and after.
+    """
+
+    kms_key: str
+    wrapped_key: str
+    first: list[str]
+    then: list[str]
+
+
+def make_new_key(kms_key: str) -> NewKey:
+    """Have KMS make a key. Asks neither for the session store nor for the present keys.
+
+    Raises `ImproperlyConfigured`, which says what mends it.
+    """
+    made = make_wrapped_key(kms_key)
+    present = list(getattr(settings, SETTING, {}).get("KMS_WRAPPED_KEYS") or [_WITHOUT_KMS])
+    return NewKey(
+        kms_key=made.kms_key,
+        wrapped_key=made.text,
+        first=[*present, made.text],
+        then=[made.text, *present],
+    )
 
 
 def rekey_sessions(

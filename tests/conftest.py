@@ -7,12 +7,15 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 import redis
 from hypothesis import settings as hypothesis_settings
 
 from django_elasticache_sessions.backends.cache import SessionStore
+from django_elasticache_sessions.elasticache import iam, kms
+from tests.servers.aws import Aws
 from tests.servers.databases import VENDORS, Unavailable, Vendor, database
 from tests.servers.relay import Relay
 from tests.servers.valkey import Valkey
@@ -104,3 +107,33 @@ def new_session(valkey: redis.Redis):
         return session
 
     return make
+
+
+@pytest.fixture(scope="session")
+def aws_server() -> Iterator[Aws]:
+    """One moto server for the whole run."""
+    with Aws() as aws:
+        yield aws
+
+
+@pytest.fixture
+def aws_profiles(monkeypatch, tmp_path) -> Path:
+    """No credentials and no region but those that a test gives; the file of profiles."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    profiles = tmp_path / "config"
+    profiles.touch()
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(profiles))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    iam._provider.cache_clear()
+    kms._opened.clear()
+    kms._failure_ends = 0.0
+    return profiles
+
+
+@pytest.fixture
+def aws(aws_server: Aws, aws_profiles: Path) -> Aws:
+    """The moto server, without faults."""
+    aws_server.heal()
+    return aws_server

@@ -13,7 +13,6 @@ import traceback
 import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from django.core.cache import caches
@@ -34,6 +33,7 @@ from .servers.relay import Relay
 from .servers.tls import ServerIdentity
 from .servers.waiting import until, wait_until
 
+pytestmark = pytest.mark.usefixtures("aws_profiles")
 IAM = {"USER": "app", "CACHE_NAME": "sessions", "REGION": "eu-central-1"}
 STATIC = ("AKIASTATIC", "static0canary0secret")
 
@@ -45,20 +45,6 @@ class IAMFactory(ConnectionFactory):
         """Add the provider."""
         provider = make_credential_provider(self.options["IAM"])
         return {**super().make_connection_params(url), "credential_provider": provider}
-
-
-@pytest.fixture(autouse=True)
-def aws_settings(monkeypatch, tmp_path) -> Path:
-    """Have no credentials but those that a test gives; the file of profiles."""
-    for name in ("AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_SESSION_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
-    profiles = tmp_path / "config"
-    profiles.touch()
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(profiles))
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    iam._provider.cache_clear()
-    return profiles
 
 
 @pytest.fixture
@@ -182,20 +168,6 @@ def test_a_serverless_cache_is_told_apart_in_the_token(guarded, doorman, static,
     assert save()
 
 
-@pytest.fixture(scope="session")
-def aws_server() -> Iterator[Aws]:
-    """One moto server for the run."""
-    with Aws() as aws:
-        yield aws
-
-
-@pytest.fixture
-def aws(aws_server: Aws) -> Aws:
-    """The moto server, passed on to without faults."""
-    aws_server.heal()
-    return aws_server
-
-
 THROTTLED = Answer(
     status=400,
     body=b"<ErrorResponse><Error><Code>Throttling</Code><Message>Rate exceeded</Message></Error>"
@@ -204,10 +176,10 @@ THROTTLED = Answer(
 
 
 @pytest.fixture
-def assumed(aws, doorman, monkeypatch, aws_settings) -> Aws:
+def assumed(aws, doorman, monkeypatch, aws_profiles) -> Aws:
     """Have the credentials of a role that is assumed at STS, which the doorman knows."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_STS", aws.url)
-    aws_settings.write_text(
+    aws_profiles.write_text(
         "[default]\nregion = eu-central-1\nsource_profile = base\n"
         "role_arn = arn:aws:iam::123456789012:role/shop\n"
         f"[profile base]\naws_access_key_id = {STATIC[0]}\naws_secret_access_key = {STATIC[1]}\n"
@@ -688,9 +660,9 @@ def test_without_a_region_none_is_guessed(static):
 
 
 @pytest.mark.parametrize("where", ["AWS_REGION", "AWS_DEFAULT_REGION", "profile"])
-def test_the_region_may_stand_in_the_environment(static, monkeypatch, aws_settings, where):
+def test_the_region_may_stand_in_the_environment(static, monkeypatch, aws_profiles, where):
     if where == "profile":
-        aws_settings.write_text("[default]\nregion = eu-north-1\n")
+        aws_profiles.write_text("[default]\nregion = eu-north-1\n")
     else:
         monkeypatch.setenv(where, "eu-north-1")
     _, token = make_credential_provider({"USER": "app", "CACHE_NAME": "s"}).get_credentials()

@@ -65,9 +65,9 @@ def explain(error: Exception) -> str:
         return "no AWS region is set: set AWS_REGION"
     if isinstance(error, exceptions.ClientError):
         return f"AWS answered {code_of(error)!r} to {error.operation_name}"
-    if isinstance(error, ResponseParserError):
+    if isinstance(error, (ResponseParserError, LookupError)):
         return "what AWS answered makes no sense"
-    if isinstance(error, exceptions.HTTPClientError):
+    if isinstance(error, (exceptions.ConnectionError, exceptions.HTTPClientError)):
         return f"AWS was not reached ({type(error).__name__})"
     return f"AWS could not be asked ({type(error).__name__})"
 
