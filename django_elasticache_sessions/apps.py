@@ -17,8 +17,9 @@ class ElastiCacheSessionsConfig(AppConfig):
     def ready(self) -> None:
         """Register every check (`manage.py check`, some only with `--deploy`)."""
         from . import checks, receivers
+        from .elasticache import checks as aws_checks
 
-        for check in checks.CHECKS:
+        for check in (*checks.CHECKS, *aws_checks.CHECKS):
             register(check, Tags.caches)
         for check in checks.DATABASE_CHECKS:
             register(check, Tags.database)

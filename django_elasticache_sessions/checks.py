@@ -299,6 +299,7 @@ def _check_auth(alias: str, url: SplitResult, options: Mapping[str, Any]) -> Ite
         or options.get("PASSWORD")
         or pool_options.get("password")
         or pool_options.get("credential_provider")
+        or options.get("IAM") is not None
     ):
         return
     yield Warning(

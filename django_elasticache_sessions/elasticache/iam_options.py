@@ -10,10 +10,11 @@ from difflib import get_close_matches
 from ..conf import Problem
 
 EXAMPLE = '"IAM": {"USER": "app", "CACHE_NAME": "sessions", "REGION": "eu-central-1"}'
-#: A user's or cache's name, by the ElastiCache API reference (CreateUser, CreateReplicationGroup,
-#: CreateServerlessCache): letters, digits and single hyphens, from a letter.
-_NAME = re.compile(r"[A-Za-z](-?[A-Za-z0-9])*")
-_LONGEST_NAME = 40
+# By the ElastiCache API reference (CreateUser, CreateReplicationGroup, CreateServerlessCache). It
+# keeps the names of caches and the ids of users in lower case.
+_USER = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
+_CACHE_NAME = re.compile(r"[A-Za-z](-?[A-Za-z0-9])*")
+_MOST_SHOWN = 40
 _REGION = re.compile(r"[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}")
 
 
@@ -36,14 +37,9 @@ def read_iam_options(raw: object) -> tuple[IAMOptions, list[Problem]]:
     if not isinstance(raw, Mapping):
         return _NOT_READ, [_problem(f"must be a dict, found {type(raw).__name__}")]
     problems = [_unknown(name) for name in raw if name not in _KEYS]
-    user, cache_name = raw.get("USER"), raw.get("CACHE_NAME")
     region, serverless = raw.get("REGION") or "", raw.get("SERVERLESS", False)
-    if not _is_name(user):
-        problems.append(_problem(f"'USER': {_expected_name(user)}, which is its id and its name"))
-    if not _is_name(cache_name):
-        problems.append(_problem(f"'CACHE_NAME': {_expected_name(cache_name)}"))
-    elif cache_name != str(cache_name).lower():
-        problems.append(_capitals(str(cache_name)))
+    problems += _problems_of_name(raw, "USER", _USER)
+    problems += _problems_of_name(raw, "CACHE_NAME", _CACHE_NAME)
     if not isinstance(region, str) or (region and not _REGION.fullmatch(region)):
         problems.append(_problem(f"'REGION': expected a region of AWS, found {_shown(region)}"))
     if not isinstance(serverless, bool):
@@ -52,20 +48,36 @@ def read_iam_options(raw: object) -> tuple[IAMOptions, list[Problem]]:
         )
     if problems:
         return _NOT_READ, problems
-    return IAMOptions(
-        user=str(user), cache_name=str(cache_name), region=region, serverless=serverless
-    ), []
-
-
-def _is_name(value: object) -> bool:
-    return isinstance(value, str) and len(value) <= _LONGEST_NAME and bool(_NAME.fullmatch(value))
-
-
-def _expected_name(found: object) -> str:
     return (
-        f"expected letters, digits and single hyphens, from a letter, at most {_LONGEST_NAME}, "
-        f"found {_shown(found)}"
+        IAMOptions(
+            user=raw["USER"], cache_name=raw["CACHE_NAME"], region=region, serverless=serverless
+        ),
+        [],
     )
+
+
+def _problems_of_name(
+    raw: Mapping[str, object], key: str, pattern: re.Pattern[str]
+) -> list[Problem]:
+    name = raw.get(key)
+    if not isinstance(name, str) or not pattern.fullmatch(name):
+        return [
+            _problem(
+                f"{key!r}: expected letters, digits and hyphens, from a letter, found "
+                f"{_shown(name)}"
+            )
+        ]
+    if name == name.lower():
+        return []
+    return [
+        Problem(
+            "E042",
+            f"OPTIONS['IAM'] {key!r}: {name!r} has capitals. ElastiCache keeps the names of caches "
+            "and the ids of users in lower case, and a user who signs in by IAM has his id as his "
+            "name.",
+            f'Write "{key}": "{name.lower()}".',
+        )
+    ]
 
 
 def _problem(what: str) -> Problem:
@@ -78,19 +90,10 @@ def _unknown(name: object) -> Problem:
     return Problem("E041", f"OPTIONS['IAM'] has an unknown key {_shown(name)}.", hint)
 
 
-def _capitals(cache_name: str) -> Problem:
-    return Problem(
-        "E042",
-        f"OPTIONS['IAM'] 'CACHE_NAME': {cache_name!r} has capitals; ElastiCache keeps names in "
-        "lower case, and tokens are signed for those.",
-        f'Write "CACHE_NAME": "{cache_name.lower()}".',
-    )
-
-
 def _shown(value: object) -> str:
     # Long text may be a secret that slipped into this line.
     if value is None or isinstance(value, (bool, int)):
         return repr(value)
     if isinstance(value, str):
-        return repr(value) if len(value) <= _LONGEST_NAME else f"{len(value)} characters"
+        return repr(value) if len(value) <= _MOST_SHOWN else f"{len(value)} characters"
     return type(value).__name__
