@@ -39,15 +39,17 @@ class Breaker:
             self._is_trying = True
             return True
 
-    def failed(self) -> None:
-        """Open, or, when an attempt failed, stay open for longer."""
+    def failed(self) -> bool:
+        """Open, or, when an attempt failed, stay open for longer; tell whether this opened it."""
         with self._lock:
-            if self._pause and not self._is_trying:
+            was_open = self._pause > 0
+            if was_open and not self._is_trying:
                 # One of many that were on their way when it opened.
-                return
+                return False
             self._is_trying = False
             self._pause = min(max(self._pause * 2, FIRST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
             self._next_attempt = time.monotonic() + self._pause
+            return not was_open
 
     def served(self) -> None:
         """Close."""

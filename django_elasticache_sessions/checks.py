@@ -13,6 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.utils.module_loading import import_string
 
+from .cloudwatch.checks import check_boto3
 from .conf import CACHE_ENGINE, CACHED_DB_ENGINE, SETTING, read_options
 from .dialects import DIALECTS
 from .drivers.pools import bad_location, parse_location
@@ -26,7 +27,7 @@ _PICKLE = ("pickle", "marshal", "dill", "shelve")
 
 
 def check_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """E001-E005: `ELASTICACHE_SESSIONS` itself."""
+    """E001-E005, E060: `ELASTICACHE_SESSIONS` itself."""
     _, problems = read_options(getattr(settings, SETTING, {}))
     return [Error(found.message, hint=found.hint, id=_ID + found.code) for found in problems]
 
@@ -329,6 +330,7 @@ CHECKS: tuple[Check, ...] = (
     check_fallback_database,
     check_fallback_vendor,
     check_previous_engines,
+    check_boto3,
 )
 DATABASE_CHECKS: tuple[Check, ...] = (check_fallback_table,)
 DEPLOY_CHECKS: tuple[Check, ...] = (check_transport, check_cookie, check_encryption)

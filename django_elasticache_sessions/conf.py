@@ -13,6 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.utils.encoding import force_bytes
 
+from .cloudwatch_options import CloudWatchOptions, read_cloudwatch
 from .codec import CodecPolicy
 from .key_settings import (
     ENCRYPTION_KEYS_ENTRY,
@@ -77,6 +78,7 @@ class Options:
     fallback_writes: str = "through"
     previous_engines: tuple[str, ...] = ()
     previous_cache_alias: str = "default"
+    cloudwatch: CloudWatchOptions | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,6 +327,7 @@ _READERS: dict[str, Callable[[object], Any]] = {
     "FALLBACK_WRITES": _one_of("through", "behind"),
     "PREVIOUS_ENGINES": _engines,
     "PREVIOUS_CACHE_ALIAS": _alias_of("CACHES"),
+    "CLOUDWATCH": read_cloudwatch,
 }
 _HINTS = {
     "ENCRYPTION_KEYS": (
@@ -335,6 +338,11 @@ _HINTS = {
     "KMS_WRAPPED_KEYS": (
         "E046",
         "Make one with: manage.py rekeysessions --new-kms-key <key id, ARN or alias of a KMS key>",
+    ),
+    "CLOUDWATCH": (
+        "E060",
+        f'Write {SETTING} = {{..., "CLOUDWATCH": {{"REPLICATION_GROUP_ID": "<id>", "REGION": '
+        '"<region>"}}.',
     ),
     "KEY_PREFIX": ("E005", f'Write {SETTING} = {{..., "KEY_PREFIX": "session"}}.'),
 }

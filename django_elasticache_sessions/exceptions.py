@@ -42,6 +42,13 @@ class SessionEnded(UpdateError, SessionInterrupted):
     """
 
 
+class AWSUnavailable(Exception):
+    """Amazon's APIs did not tell what they were asked; the text says what to mend.
+
+    Sessions do not depend on them.
+    """
+
+
 class InvalidValue(Exception):
     """A stored value is not one this session wrote under a key of the key ring."""
 

@@ -68,6 +68,8 @@ def load(
     if lease == {}:
         return None
     stored, ttl = yield from _stored(homes, names)
+    if stored:
+        homes.occurrences.note("fallback_loads")
     if lease:
         yield from _heal(homes, stored, ttl, lease)
     return stored

@@ -8,12 +8,13 @@ from typing import Any, TypeVar
 
 from django.core.signals import setting_changed
 
-from . import rows, scripts
+from . import occurrences, rows, scripts
 from .breaker import LONGEST_PAUSE_SECONDS, Breaker
 from .conf import get_configuration
 from .exceptions import DatabaseUnavailable, SessionStoreUnavailable
 from .health import Health
 from .keys import SessionName
+from .occurrences import Occurrences
 from .operations import Command, Operation, run
 from .statements import Statement
 
@@ -64,6 +65,7 @@ class Homes:
         self.cache = Breaker()
         self.database = Breaker()
         self.clock = ServerClock()
+        self.occurrences = Occurrences()
         self.database_health = Health(database_alias, "database")
         #: Why the database did not serve when last asked.
         self.database_problem = DatabaseUnavailable("The fallback database did not serve.")
@@ -135,17 +137,34 @@ def ask_cache(homes: Homes, commands: tuple[Command, ...]) -> Operation[list[Any
     try:
         if homes.is_reconciliation_due():
             yield from reconcile(homes, most_batches=_BATCHES_PER_REQUEST)
-        replies: list[Any] = yield commands
+        replies = yield from _ask_and_count(homes, commands)
     except _Unfinished:
         # The cache serves, but may not be believed yet.
         raise
     except SessionStoreUnavailable:
-        homes.cache.failed()
+        if homes.cache.failed():
+            homes.occurrences.note("breaker_openings")
         raise
     if homes.cache.is_open:
         homes.begin_aftermath()
     homes.cache.served()
     return replies
+
+
+def _ask_and_count(homes: Homes, commands: tuple[Command, ...]) -> Operation[list[Any]]:
+    """Yield commands, and with them what this process has counted."""
+    counts = homes.occurrences.take()
+    replies: list[Any]
+    if not counts:
+        replies = yield commands
+        return replies
+    more = occurrences.commands(get_configuration().naming, counts)
+    try:
+        replies = yield (*more, *commands)
+    except BaseException:
+        homes.occurrences.put_back(counts)
+        raise
+    return replies[len(more) :]
 
 
 def deadline_ms(homes: Homes) -> Operation[int]:
@@ -172,7 +191,8 @@ def ask_database(
     try:
         result: T = yield statement
     except DatabaseUnavailable as problem:
-        homes.database.failed()
+        if homes.database.failed():
+            homes.occurrences.note("breaker_openings")
         homes.database_problem = problem
         homes.database_health.failed(problem)
         raise

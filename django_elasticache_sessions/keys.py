@@ -135,6 +135,11 @@ class Naming:
         """
         return f"{self.prefix}:events:{{{bucket}}}"
 
+    @property
+    def occurrences(self) -> str:
+        """The key of what the processes of the site count together."""
+        return f"{self.prefix}:occurrences"
+
     def neighbour(self, bucket: int) -> NewKey:
         """Make up a new session key whose session falls into the given bucket.
 

@@ -52,6 +52,8 @@ DESCRIBE = Script.read("describe")
 PURGE = Script.read("purge")
 REINDEX = Script.read("reindex")
 REKEY = Script.read("rekey")
+NOTE = Script.read("note")
+PROBE = Script.read("probe")
 # Those of the cached_db engine.
 LEASE = Script.read("lease")
 FILL = Script.read("fill")

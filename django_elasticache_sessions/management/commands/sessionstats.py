@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.core.serializers.json import DjangoJSONEncoder
 from django.template.defaultfilters import filesizeformat
 
-from ... import live
+from ... import cloudwatch, live
+from ...cloudwatch import Readings, report
+from ...cloudwatch.reading import get_options
+from ...exceptions import AWSUnavailable
 from ...prometheus import render
 from ...stats import Stats
 from ..arguments import positive
 
+#: A command may wait for longer than a page.
+_PATIENCE_SECONDS = 30.0
+
 
 class Command(BaseCommand):
-    """Exit codes: 0 every store answers; 1 one does not, or a system check failed; 2 wrong options;
-    130 interrupted.
+    """Exit codes: 0 everything that was asked answers; 1 something does not, or a system check
+    failed; 2 wrong options; 130 interrupted.
     """
 
     help = (
@@ -41,6 +48,16 @@ class Command(BaseCommand):
             help="Print Prometheus's text exposition format, for its textfile collector.",
         )
         parser.add_argument(
+            "--cloudwatch",
+            action="store_true",
+            help="Show what Amazon CloudWatch measured of the cache, too.",
+        )
+        parser.add_argument(
+            "--publish",
+            action="store_true",
+            help="Tell CloudWatch of the sessions; with --watch, again and again.",
+        )
+        parser.add_argument(
             "--watch",
             type=positive(86_400),
             metavar="SECONDS",
@@ -49,31 +66,73 @@ class Command(BaseCommand):
 
     def handle(self, *, watch: int | None, **options: Any) -> None:
         """Show them once, or again and again."""
-        stats = self.show(**options)
+        if options["cloudwatch"] or options["publish"]:
+            try:
+                get_options()
+            except ImproperlyConfigured as problem:
+                raise CommandError(str(problem), returncode=2) from None
+        away = self.show(**options)
         try:
             while watch:
                 time.sleep(watch)
-                stats = self.show(**options)
+                away = self.show(**options)
         except KeyboardInterrupt:
             raise CommandError("Interrupted.", returncode=130) from None
-        away = sorted({"cache", "database"} & stats.problems.keys())
         if away:
             raise CommandError(f"Does not answer: {' and '.join(away)}.")
 
-    def show(self, **options: Any) -> Stats:
-        """Ask, and print."""
+    def show(self, **options: Any) -> list[str]:
+        """Ask, print and publish once; return what does not answer."""
         stats = live.stats()
+        readings, problem = _readings() if options["cloudwatch"] else (None, "")
         if options["json"]:
-            told = {**asdict(stats), "live": stats.live and stats.live._asdict()}
+            told = _as_json(stats, readings, problem, **options)
             self.stdout.write(json.dumps(told, cls=DjangoJSONEncoder))
         elif options["prometheus"]:
             self.stdout.write(render(stats), ending="")
+            self.stdout.write(report.as_prometheus(readings) if readings else "", ending="")
         else:
-            for name, value in _lines(stats):
-                self.stdout.write(f"{name:<28} {value}")
+            self.print(_lines(stats))
+            self.print(report.lines(readings) if readings else ())
+            self.print([("CloudWatch", problem)] if problem else ())
             self.stdout.write("")
         self.stdout.flush()
-        return stats
+        is_told = self.publish(stats) if options["publish"] else True
+        away = sorted({"cache", "database"} & stats.problems.keys())
+        return away if is_told and not problem else [*away, "CloudWatch"]
+
+    def print(self, lines: Iterable[tuple[str, str]]) -> None:
+        """Print a table."""
+        for name, value in lines:
+            self.stdout.write(f"{name:<28} {value}")
+
+    def publish(self, stats: Stats) -> bool:
+        """Tell CloudWatch, and standard error how that went; whether it went well."""
+        try:
+            count = cloudwatch.publish(cloudwatch.gather(stats))
+        except AWSUnavailable as problem:
+            self.stderr.write(f"Not published: {problem}")
+            return False
+        self.stderr.write(f"{count} metrics published.")
+        return True
+
+
+def _readings() -> tuple[Readings | None, str]:
+    try:
+        return cloudwatch.read(patience_seconds=_PATIENCE_SECONDS), ""
+    except AWSUnavailable as problem:
+        return None, str(problem)
+
+
+def _as_json(
+    stats: Stats, readings: Readings | None, problem: str, **options: Any
+) -> dict[str, Any]:
+    told = {**asdict(stats), "live": stats.live and stats.live._asdict()}
+    if options["cloudwatch"]:
+        told["cloudwatch"] = report.as_json(readings) if readings else None
+    if problem:
+        told["problems"] = {**stats.problems, "cloudwatch": problem}
+    return told
 
 
 def _lines(stats: Stats) -> Iterator[tuple[str, str]]:

@@ -1,0 +1,82 @@
+"""What happens in the processes of a site, counted together in the session cache.
+
+A process keeps its counts until its next commands to the cache take them along; that may be after
+an outage. `sessionstats --publish`, another process, tells CloudWatch of them, so they are kept
+only where `CLOUDWATCH` is set.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from threading import Lock
+from typing import Any, Literal
+
+from . import scripts
+from .conf import get_configuration
+from .keys import Naming
+from .operations import Command, Operation, run
+
+#: Sessions read from the database, as the cache did not have them or was away; and how often a
+#: process began to leave a store alone.
+Name = Literal["fallback_loads", "breaker_openings"]
+NAMES: tuple[Name, ...] = ("fallback_loads", "breaker_openings")
+#: What nobody asks for is forgotten so long after it began to be counted.
+KEEP_SECONDS = 3600
+
+
+class Occurrences:
+    """Those of this process that the cache does not have yet."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._lock = Lock()
+        self._counts: Counter[Name] = Counter()
+
+    def note(self, name: Name) -> None:
+        """Count one."""
+        if get_configuration().options.cloudwatch is not None:
+            with self._lock:
+                self._counts[name] += 1
+
+    def take(self) -> Mapping[Name, int]:
+        """Return the counts and begin anew."""
+        if not self._counts:
+            return {}
+        with self._lock:
+            taken, self._counts = self._counts, Counter()
+            return taken
+
+    def put_back(self, taken: Mapping[Name, int]) -> None:
+        """Count again what could not be sent."""
+        if taken:
+            with self._lock:
+                self._counts.update(taken)
+
+
+def commands(naming: Naming, counts: Mapping[Name, int]) -> tuple[Command, ...]:
+    """Return the command, if any, that adds counts to those in the cache."""
+    if not counts:
+        return ()
+    words = [word for pair in counts.items() for word in pair]
+    return (run(scripts.NOTE, (naming.occurrences,), (KEEP_SECONDS, *words)),)
+
+
+def collect(naming: Naming) -> Operation[dict[Name, int]]:
+    """Return what the cache has counted."""
+    [reply] = yield (("HGETALL", naming.occurrences),)
+    found = dict(_pairs(reply)) if isinstance(reply, list) else {}
+    return {name: max(0, found.get(name.encode(), 0)) for name in NAMES}
+
+
+def settle(naming: Naming, counts: Mapping[Name, int]) -> Operation[None]:
+    """Take off what was told of; what was counted meanwhile stays."""
+    told = {name: -count for name, count in counts.items() if count}
+    if told:
+        yield commands(naming, told)
+
+
+def _pairs(words: list[Any]) -> Iterable[tuple[bytes, int]]:
+    for name, value in zip(words[::2], words[1::2], strict=True):
+        if isinstance(value, bytes) and value.isdigit():
+            yield name, int(value)

@@ -1,0 +1,1 @@
+"""What is asked of Amazon: CloudWatch, ElastiCache, CloudFormation."""
