@@ -1,0 +1,165 @@
+"""The cache as ElastiCache and CloudWatch describe it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from django.conf import settings
+
+from ..amazon import ask
+from ..cloudwatch.metrics import NAMESPACE
+from ..cloudwatch.targets import Target, find
+from ..cloudwatch_options import CloudWatchOptions
+from ..conf import Configuration
+from ..exceptions import AWSUnavailable
+from .findings import Finding, advice, ok, problem, unknown
+
+#: One alarm on each is the least: full memory, lost keys, an engine or a cache at its limit.
+_WATCHED_ON_NODES = ("DatabaseMemoryUsagePercentage", "Evictions", "EngineCPUUtilization")
+_WATCHED_ON_SERVERLESS = ("BytesUsedForCache", "ThrottledCmds")
+_MOST_PAGES = 20
+
+
+def get_target(configuration: Configuration) -> CloudWatchOptions | None:
+    """Return which cache to ask about: `CLOUDWATCH`'s, or else the one signed in to by IAM."""
+    if configuration.options.cloudwatch:
+        return configuration.options.cloudwatch
+    options: Any = settings.CACHES[configuration.alias].get("OPTIONS", {})
+    iam = options.get("IAM") if isinstance(options, Mapping) else None
+    if not isinstance(iam, Mapping) or not iam.get("CACHE_NAME"):
+        return None
+    name = str(iam["CACHE_NAME"])
+    return CloudWatchOptions(
+        serverless_cache_name=name if iam.get("SERVERLESS") else None,
+        replication_group_id=None if iam.get("SERVERLESS") else name,
+        region=iam.get("REGION"),
+    )
+
+
+def examine(options: CloudWatchOptions, *, is_named: bool, is_durable: bool) -> Iterator[Finding]:
+    """Yield what there is to say about a cache of Amazon's; is it named in `CLOUDWATCH`?"""
+    try:
+        target = find(options)
+    except AWSUnavailable as refusal:
+        # Whoever named the cache in the settings wants it to be found.
+        tell = problem if is_named else unknown
+        yield tell("ElastiCache", "not told", str(refusal))
+        return
+    if target.kind == "replication group":
+        yield from judge_group(target.description, is_durable=is_durable)
+    else:
+        yield from judge_serverless(target.description, is_durable=is_durable)
+    try:
+        watched = _watched(options.region, target)
+    except AWSUnavailable as refusal:
+        yield unknown("alarms", "not told", str(refusal))
+    else:
+        yield judge_alarms(target, watched)
+
+
+def judge_group(group: Mapping[str, Any], *, is_durable: bool) -> Iterator[Finding]:
+    """Judge a replication group by DescribeReplicationGroups."""
+    yield _status(group)
+    at_rest = group.get("AtRestEncryptionEnabled")
+    yield _expect(
+        at_rest,
+        "encryption at rest",
+        "Snapshots and swap are readable without it; it can only be set when the group is made: "
+        "make a new one and migrate.",
+    )
+    yield _expect(
+        group.get("TransitEncryptionEnabled"),
+        "encryption in transit",
+        "Modify the group: TransitEncryptionEnabled with TransitEncryptionMode 'preferred', then "
+        "'required'.",
+    )
+    yield _expect(
+        group.get("AutomaticFailover") in ("enabled", "enabling"),
+        "automatic failover",
+        "Add a replica and modify the group: AutomaticFailoverEnabled.",
+    )
+    multi_az = group.get("MultiAZ") == "enabled"
+    yield (
+        ok("Multi-AZ", "on")
+        if multi_az
+        else advice("Multi-AZ", "off", "Modify the group: MultiAZEnabled.")
+    )
+    yield _backups(group.get("SnapshotRetentionLimit"), is_durable=is_durable)
+
+
+def judge_serverless(cache: Mapping[str, Any], *, is_durable: bool) -> Iterator[Finding]:
+    """Judge a serverless cache by DescribeServerlessCaches."""
+    yield _status(cache)
+    # Whatever was asked for when it was made: ElastiCache User Guide, "Data security".
+    yield ok("encryption", "at rest and in transit, as every serverless cache")
+    yield ok("Multi-AZ", "with automatic failover, as every serverless cache")
+    yield _backups(cache.get("SnapshotRetentionLimit"), is_durable=is_durable)
+
+
+def judge_alarms(target: Target, watched: set[str]) -> Finding:
+    """Tell which of the metrics that matter most have no alarm."""
+    wanted = _WATCHED_ON_NODES if target.kind == "replication group" else _WATCHED_ON_SERVERLESS
+    missing = [name for name in wanted if name not in watched]
+    if missing:
+        return advice(
+            "alarms",
+            f"none on {', '.join(missing)}",
+            "The template in example_project/aws/ has them, with thresholds.",
+        )
+    return ok("alarms", f"on {', '.join(wanted)}")
+
+
+def _watched(region: str | None, target: Target) -> set[str]:
+    """Return the metrics of the cache that have an alarm."""
+    # The first names the node; the id within its cluster is the same for many.
+    of_cache = {node.dimensions[0] for node in target.nodes}
+    of_cache.add(("ReplicationGroupId", target.name))
+    found: set[str] = set()
+    more: dict[str, str] = {}
+    for _ in range(_MOST_PAGES):
+        answer = ask(
+            "cloudwatch", "DescribeAlarms", region=region, AlarmTypes=["MetricAlarm"], **more
+        )
+        for alarm in answer.get("MetricAlarms") or ():
+            found |= _metrics_of(alarm, of_cache)
+        if not answer.get("NextToken"):
+            break
+        more = {"NextToken": str(answer["NextToken"])}
+    return found
+
+
+def _metrics_of(alarm: Mapping[str, Any], of_cache: set[tuple[str, str]]) -> set[str]:
+    queries = [query.get("MetricStat", {}).get("Metric", {}) for query in alarm.get("Metrics", ())]
+    return {
+        str(metric.get("MetricName"))
+        for metric in (alarm, *queries)
+        if metric.get("Namespace") == NAMESPACE
+        and any(
+            (dimension.get("Name"), dimension.get("Value")) in of_cache
+            for dimension in metric.get("Dimensions", ())
+        )
+    }
+
+
+def _status(description: Mapping[str, Any]) -> Finding:
+    status = str(description.get("Status", "not told"))
+    if status in ("available", "modifying", "snapshotting"):
+        return ok("ElastiCache", f"{status}, engine {description.get('Engine', 'not told')}")
+    return problem("ElastiCache", f"the cache is {status}", "Look at its events in the console.")
+
+
+def _expect(is_on: object, subject: str, mend: str) -> Finding:
+    return ok(subject, "on") if is_on else problem(subject, "off", mend)
+
+
+def _backups(days: object, *, is_durable: bool) -> Finding:
+    if isinstance(days, int) and days > 0:
+        return ok("backups", f"kept for {days} days")
+    if is_durable:
+        return ok("backups", "none; the database has every session")
+    return advice(
+        "backups",
+        "none: sessions that are lost stay lost",
+        "Modify the cache: SnapshotRetentionLimit; or use the engine cached_db.",
+    )

@@ -1,0 +1,87 @@
+"""The whole examination: settings, then the server, the database and Amazon, each if it can be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from django.core.checks import ERROR, Tags, run_checks
+from django.core.exceptions import ImproperlyConfigured
+
+from ..conf import CACHED_DB_ENGINE, Configuration, get_configuration
+from ..drivers.pools import make_pool
+from ..drivers.sync import Driver
+from ..exceptions import SessionStoreUnavailable
+from ..health import Health
+from . import cloud, connection, database, permissions, probe, server
+from .findings import Finding, ok, problem
+
+
+class _Quiet(Health):
+    """Tells nobody: that something is refused is what the doctor wants to know."""
+
+    __slots__ = ()
+
+    def failed(self, problem: SessionStoreUnavailable) -> None:
+        """See Health."""
+
+    def answered(self) -> None:
+        """See Health."""
+
+
+def examine(engine: str) -> Iterator[Finding]:
+    """Yield what is found, for one of this package's engines, as soon as it is.
+
+    Changes nothing. Each question is answered or given up within the timeouts of the session cache,
+    of the database and of `amazon`; a store that does not answer is a finding.
+    """
+    wrong = list(_settings())
+    yield from wrong or (ok("settings", "no error"),)
+    if wrong:
+        return
+    is_durable = engine == CACHED_DB_ENGINE
+    configuration = get_configuration()
+    yield from _cache(configuration, is_durable=is_durable)
+    if is_durable:
+        yield from database.examine(configuration.options.fallback_database)
+    target = cloud.get_target(configuration)
+    if target:
+        is_named = configuration.options.cloudwatch is not None
+        yield from cloud.examine(target, is_named=is_named, is_durable=is_durable)
+
+
+def _settings() -> Iterator[Finding]:
+    for message in run_checks(tags=[Tags.caches]):
+        if message.is_serious(ERROR) and str(message.id).startswith("django_elasticache_sessions."):
+            yield problem("settings", str(message.msg), str(message.hint or ""))
+
+
+def _cache(configuration: Configuration, *, is_durable: bool) -> Iterator[Finding]:
+    subject = "session cache"
+    try:
+        pool = make_pool(configuration.alias)
+    except ImproperlyConfigured as error:
+        yield problem(subject, str(error), "Correct CACHES.")
+        return
+    yield from connection.judge_transport(pool.connection_class, pool.connection_kwargs)
+    driver = Driver(pool, _Quiet(configuration.alias))
+    try:
+        facts = driver.run(probe.look(configuration, is_durable=is_durable))
+    except SessionStoreUnavailable as absent:
+        yield problem(
+            subject,
+            str(absent),
+            "Look at LOCATION and its OPTIONS, the security group between here and there, and the "
+            "server.",
+        )
+        return
+    finally:
+        driver.close()
+    yield connection.judge_user(facts.user, pool.connection_kwargs)
+    yield permissions.judge(
+        refused=facts.refused,
+        beyond=facts.beyond,
+        reads_elsewhere=facts.reads_elsewhere,
+        prefix=configuration.options.key_prefix,
+        is_durable=is_durable,
+    )
+    yield from server.judge(facts, is_durable=is_durable)

@@ -1,0 +1,111 @@
+"""The commands that a user of the server needs for sessions, and no others.
+
+`docs/server.rst` and the CloudFormation template in `example_project/aws/` say the same.
+"""
+
+from __future__ import annotations
+
+from .findings import Finding, advice, ok, problem
+
+NEEDED = (
+    "hgetall",
+    "ttl",
+    "hexists",
+    "zrem",
+    "evalsha",
+    "eval",
+    "scan",
+    "exists",
+    "expire",
+    "hdel",
+    "hget",
+    "hkeys",
+    "hmget",
+    "hset",
+    "hstrlen",
+    "time",
+    "type",
+    "unlink",
+    "zadd",
+    "zcount",
+    "zrange",
+    "zremrangebyscore",
+    "zscan",
+)
+#: By the `cached_db` engine, in addition.
+NEEDED_BY_CACHED_DB = ("info", "sadd", "scard", "srandmember", "srem")
+#: How each of them is tried out on a key that is not there, "@". None of these makes one.
+TRIALS: tuple[tuple[str, ...], ...] = (
+    ("hgetall", "@"),
+    ("ttl", "@"),
+    ("hexists", "@", "a"),
+    ("zrem", "@", "a"),
+    ("exists", "@"),
+    ("expire", "@", "1"),
+    ("hdel", "@", "a"),
+    ("hget", "@", "a"),
+    ("hkeys", "@"),
+    ("hmget", "@", "a"),
+    # A field without a value is refused, after the permission was looked at.
+    ("hset", "@", "a", "1", "b"),
+    ("hstrlen", "@", "a"),
+    ("time",),
+    ("type", "@"),
+    ("unlink", "@"),
+    ("zadd", "@", "XX", "1", "a"),
+    ("zcount", "@", "0", "0"),
+    ("zrange", "@", "0", "0"),
+    ("zremrangebyscore", "@", "0", "0"),
+    ("zscan", "@", "0"),
+)
+TRIALS_OF_CACHED_DB: tuple[tuple[str, ...], ...] = (
+    ("scard", "@"),
+    ("srandmember", "@"),
+    ("srem", "@", "a"),
+)
+#: Makes a set of one and takes it away: only to be tried where the second is allowed.
+TRIAL_OF_SADD: tuple[tuple[str, ...], ...] = (("sadd", "@", "a"), ("srem", "@", "a"))
+#: Harmless ones that sessions never need: whoever may run them may run more.
+BEYOND: tuple[tuple[str, ...], ...] = (
+    ("DBSIZE",),
+    ("LASTSAVE",),
+    ("SCRIPT", "EXISTS", "0" * 40),
+    ("ACL", "GETUSER", "default"),
+)
+
+
+def rules(prefix: str, *, is_durable: bool) -> str:
+    """Return the access string of a user that may do what sessions need."""
+    commands = (*NEEDED, *NEEDED_BY_CACHED_DB) if is_durable else NEEDED
+    return f"~{prefix}:* resetchannels -@all " + " ".join(f"+{command}" for command in commands)
+
+
+def judge(
+    *,
+    refused: tuple[str, ...] | None,
+    beyond: tuple[str, ...],
+    reads_elsewhere: bool,
+    prefix: str,
+    is_durable: bool,
+) -> Finding:
+    """Compare what a user may do with what sessions need; `refused` is `None` for everything."""
+    subject = "permissions"
+    if refused is None:
+        return problem(
+            subject,
+            "the user may not run the session scripts",
+            f"Give it: {rules(prefix, is_durable=is_durable)}",
+        )
+    if refused:
+        lacking = " ".join(f"+{command}" for command in refused)
+        return problem(subject, f"the user lacks {lacking}", f"Give it: {lacking}")
+    more = [f"runs {' '.join(beyond)}"] if beyond else []
+    more += ["reads the keys of others"] if reads_elsewhere else []
+    if more:
+        return advice(
+            subject,
+            f"more than sessions need: the user {' and '.join(more)}",
+            "Give sessions a user of their own: on >password "
+            + rules(prefix, is_durable=is_durable),
+        )
+    return ok(subject, "what sessions need, and nothing more that was tried")

@@ -1,0 +1,239 @@
+"""Judging the server by what it told: pure, from `Facts` to findings."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+
+from django.template.defaultfilters import filesizeformat
+from redis.crc import key_slot
+
+from .findings import Finding, advice, as_number, ok, problem, unknown
+from .probe import Facts
+
+_OLDEST = {"valkey": (7, 2), "redis": (6, 2)}
+_CLOCK_ADVICE_SECONDS, _CLOCK_PROBLEM_SECONDS = 1.0, 10.0
+_MEMORY_ADVICE_SHARE, _MEMORY_PROBLEM_SHARE = 0.75, 0.9
+_LAG_PROBLEM_SECONDS = 10
+_LAG_ADVICE_BYTES = 10 * 1024 * 1024
+_UNEVEN = 1.5
+_SLOTS = 16_384
+#: Fewer sessions say nothing about how they spread.
+_ENOUGH_SESSIONS = 1000
+_INFO = "Give the user +info."
+_REPLICA = re.compile(r"slave\d+")
+
+
+def judge(facts: Facts, *, is_durable: bool) -> Iterator[Finding]:
+    """Yield what there is to say about the server itself."""
+    yield _clock(facts)
+    if facts.info is None:
+        yield unknown("server", "its figures are not told (INFO)", _INFO)
+    else:
+        yield _engine(facts.info)
+        yield _eviction_policy(facts.info, is_durable=is_durable)
+        yield _evictions(facts.info, is_durable=is_durable)
+        yield _memory(facts)
+        yield from _replication(facts.info, is_durable=is_durable)
+        if facts.info.get("cluster_enabled") == "1":
+            yield _spread(facts)
+    yield _listpacks(facts)
+    if is_durable:
+        yield _pending(facts.pending)
+
+
+def _engine(info: Mapping[str, str]) -> Finding:
+    name = info.get("server_name", "redis")
+    version = info.get("valkey_version") or info.get("redis_version")
+    if version is None:
+        return unknown("server", "its version is not told", _INFO)
+    oldest = _OLDEST.get(name, _OLDEST["redis"])
+    found = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
+    if found < oldest:
+        return problem(
+            "server",
+            f"{name} {version} is older than what is supported",
+            f"Upgrade to {name} {oldest[0]}.{oldest[1]} or newer, best to Valkey 8 or newer.",
+        )
+    return ok("server", f"{name} {version}")
+
+
+def _clock(facts: Facts) -> Finding:
+    ahead = facts.clock_ahead_seconds
+    found = f"{abs(ahead):.3f} seconds {'ahead of' if ahead >= 0 else 'behind'} ours"
+    mend = "Let a time service (chrony; Amazon Time Sync) set the clock of this machine."
+    if abs(ahead) >= _CLOCK_PROBLEM_SECONDS:
+        return problem("clock", f"{found}: sessions expire at the wrong time", mend)
+    if abs(ahead) >= _CLOCK_ADVICE_SECONDS:
+        return advice("clock", found, mend)
+    return ok("clock", f"{found}; a round trip takes {facts.round_trip_seconds * 1000:.2f} ms")
+
+
+def _eviction_policy(info: Mapping[str, str], *, is_durable: bool) -> Finding:
+    subject, policy = "eviction policy", info.get("maxmemory_policy")
+    if policy is None:
+        return unknown(subject, "not told", _INFO)
+    if policy == "noeviction":
+        return ok(subject, "noeviction: when memory is short, new sessions are refused, none lost")
+    if policy.startswith("allkeys"):
+        lost = "live indexes and what waits for the database" if is_durable else "live indexes"
+        return problem(
+            subject,
+            f"{policy}: when memory is short, sessions and {lost} are dropped",
+            "Set maxmemory-policy to noeviction in the parameter group"
+            + (", or to volatile-ttl." if is_durable else "."),
+        )
+    if is_durable:
+        return ok(subject, f"{policy}: sessions that are dropped are read from the database again")
+    return advice(
+        subject,
+        f"{policy}: when memory is short, users are signed out",
+        "Set maxmemory-policy to noeviction in the parameter group, or use the engine cached_db.",
+    )
+
+
+def _evictions(info: Mapping[str, str], *, is_durable: bool) -> Finding:
+    subject, evicted = "evictions", as_number(info, "evicted_keys")
+    if evicted is None:
+        return unknown(subject, "not told", _INFO)
+    if not evicted:
+        return ok(subject, "none since the server started")
+    found = f"{evicted:.0f} keys since the server started"
+    mend = "Give the server more memory, or sessions a shorter life (ANONYMOUS_AGE for visitors)."
+    if is_durable:
+        return advice(subject, f"{found}; their sessions are read from the database again", mend)
+    return problem(subject, f"{found}: their sessions are lost", mend)
+
+
+def _memory(facts: Facts) -> Finding:
+    subject, info = "memory", facts.info or {}
+    used, most = as_number(info, "used_memory"), as_number(info, "maxmemory")
+    if used is None:
+        return unknown(subject, "not told", _INFO)
+    if not most:
+        return advice(
+            subject,
+            f"{filesizeformat(used)} in use, no limit set",
+            "Set maxmemory, lest the system end the server; ElastiCache sets it by the node type.",
+        )
+    share = used / most
+    found = f"{share:.0%} of {filesizeformat(most)} in use{_room(facts, used, most)}"
+    mend = "Take a larger node type or more shards, or give sessions a shorter life."
+    if share >= _MEMORY_PROBLEM_SHARE:
+        return problem(subject, found, mend)
+    if share >= _MEMORY_ADVICE_SHARE:
+        return advice(subject, found, mend)
+    return ok(subject, found)
+
+
+def _room(facts: Facts, used: float, most: float) -> str:
+    sessions = sum(facts.counts) if facts.counts else 0
+    if not sessions:
+        return ""
+    # Whatever else lies there is counted with them: there is at least this much room.
+    more = max(0, most - used) // (used / sessions)
+    return f" by {sessions} sessions: room for at least {more:.0f} more"
+
+
+def _replication(info: Mapping[str, str], *, is_durable: bool) -> Iterator[Finding]:
+    if info.get("role") == "slave":
+        yield problem(
+            "replication",
+            "this is a replica: what is read may be old, and nothing can be written",
+            "Write the primary endpoint in LOCATION.",
+        )
+        return
+    replicas = {name: text for name, text in info.items() if _REPLICA.fullmatch(name)}
+    if not replicas:
+        mend = "Add a replica in another availability zone, with automatic failover."
+        if is_durable:
+            yield advice("replication", "no replica: the database has to do while it is away", mend)
+        else:
+            yield advice("replication", "no replica: its sessions are lost with the server", mend)
+        return
+    offset = as_number(info, "master_repl_offset") or 0
+    for name, text in sorted(replicas.items()):
+        yield _replica(f"replica {name.removeprefix('slave')}", text, offset)
+
+
+def _replica(subject: str, text: str, offset: float) -> Finding:
+    state = dict(part.split("=", 1) for part in text.split(",") if "=" in part)
+    lag = as_number(state, "lag") or 0
+    behind = max(0.0, offset - (as_number(state, "offset") or 0))
+    found = f"{state.get('state', 'state not told')}, {filesizeformat(behind)} behind"
+    mend = "A failover now loses the newest sessions. Look at the replica's load and network."
+    if state.get("state") != "online":
+        return problem(subject, found, mend)
+    if lag >= _LAG_PROBLEM_SECONDS:
+        return problem(subject, f"{found}, not heard of for {lag:.0f} seconds", mend)
+    if behind >= _LAG_ADVICE_BYTES:
+        return advice(subject, found, mend)
+    return ok(subject, found)
+
+
+def _spread(facts: Facts) -> Finding:
+    subject = "cluster"
+    if facts.slots is None:
+        return unknown(subject, "its slots are not told", "Give the user +cluster|slots.")
+    missing = _SLOTS - sum(last - first + 1 for first, last, _ in facts.slots)
+    if missing:
+        return problem(
+            subject,
+            f"{missing} of {_SLOTS} slots have no primary: sessions there do not work",
+            "Bring back the shard, or restore the cluster.",
+        )
+    nodes = spread(facts.by_bucket or (), facts.slots)
+    total, count = sum(nodes.values()), len(nodes)
+    if total < _ENOUGH_SESSIONS:
+        return ok(subject, f"{count} primaries; too few sessions to tell how they spread")
+    share = max(nodes.values()) / total
+    found = f"{count} primaries; the fullest has {share:.0%} of the sessions"
+    if share * count > _UNEVEN:
+        return advice(subject, found, "Raise INDEX_BUCKETS, or rebalance the slots.")
+    return ok(subject, found)
+
+
+def spread(by_bucket: Sequence[int], slots: Sequence[tuple[int, int, str]]) -> Counter[str]:
+    """Return how many sessions each primary has; a bucket lies in the slot of its number."""
+    nodes = Counter({primary: 0 for _, _, primary in slots})
+    for bucket, sessions in enumerate(by_bucket):
+        slot = key_slot(str(bucket).encode())
+        for first, last, primary in slots:
+            if first <= slot <= last:
+                nodes[primary] += sessions
+    return nodes
+
+
+def _listpacks(facts: Facts) -> Finding:
+    subject, encodings = "hash encoding", facts.encodings
+    if encodings is None:
+        return unknown(
+            subject,
+            "not told (OBJECT ENCODING)",
+            "Give the user +object|encoding if you want this advice.",
+        )
+    if not encodings:
+        return ok(subject, "no session to look at")
+    tables = sum(encoding == "hashtable" for encoding in encodings)
+    if tables:
+        return advice(
+            subject,
+            f"{tables} of {len(encodings)} sessions are kept as tables, with more memory",
+            "Set hash-max-listpack-value to 256 (hash-max-ziplist-value before Redis 7) in the "
+            "parameter group, if your sessions are small.",
+        )
+    return ok(subject, f"all of {len(encodings)} sessions are kept compactly")
+
+
+def _pending(pending: int | None) -> Finding:
+    subject = "waiting for the database"
+    if pending is None:
+        return unknown(subject, "not told (SCARD)", "Give the user +scard.")
+    if pending:
+        return advice(
+            subject,
+            f"{pending} sessions are newer in the cache than in the database",
+            "Run: manage.py syncsessions (with --loop where FALLBACK_WRITES is 'behind').",
+        )
+    return ok(subject, "no session")

@@ -1,0 +1,169 @@
+"""The doctor on Amazon's side: what ElastiCache and CloudWatch say of the cache."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+
+from django_elasticache_sessions.conf import CACHE_ENGINE, CACHED_DB_ENGINE
+from django_elasticache_sessions.doctor import Finding, cloud, examine
+from tests.servers.amazon import REGION, Answer, Front
+
+from .conftest import name_cache
+
+NODE = {"CacheClusterId": "shop-001", "CacheNodeId": "0001"}
+
+
+@pytest.fixture(autouse=True)
+def store(valkey):
+    """A session cache that answers."""
+    return valkey
+
+
+@pytest.fixture
+def alarm(ask):
+    """Make an alarm on a metric."""
+
+    def put(metric: str, **dimensions: str) -> None:
+        ask("cloudwatch").put_metric_alarm(
+            AlarmName=f"{metric} of {dimensions}",
+            Namespace="AWS/ElastiCache",
+            MetricName=metric,
+            Dimensions=[{"Name": name, "Value": text} for name, text in dimensions.items()],
+            Statistic="Maximum",
+            Period=60,
+            EvaluationPeriods=1,
+            Threshold=80,
+            ComparisonOperator="GreaterThanThreshold",
+        )
+
+    return put
+
+
+def found(engine: str = CACHE_ENGINE) -> dict[str, Finding]:
+    return {finding.subject: finding for finding in examine(engine)}
+
+
+def test_a_group_that_is_as_it_should_be(group, alarm):
+    for metric in ("DatabaseMemoryUsagePercentage", "Evictions", "EngineCPUUtilization"):
+        alarm(metric, **NODE)
+    findings = found()
+    for subject in (
+        "ElastiCache",
+        "encryption at rest",
+        "encryption in transit",
+        "automatic failover",
+        "Multi-AZ",
+        "backups",
+        "alarms",
+    ):
+        assert findings[subject].level == "ok", findings[subject]
+
+
+def test_a_group_that_is_not(ask, amazon, settings):
+    ask("elasticache").create_replication_group(
+        ReplicationGroupId="bare", ReplicationGroupDescription="sessions"
+    )
+    name_cache(settings, REPLICATION_GROUP_ID="bare")
+    levels = {subject: finding.level for subject, finding in found().items()}
+    assert levels["ElastiCache"] == "ok"
+    assert levels["encryption at rest"] == "problem"
+    assert levels["encryption in transit"] == "problem"
+    assert levels["automatic failover"] == "problem"
+    assert levels["Multi-AZ"] == "advice"
+    assert levels["backups"] == "advice"
+    assert levels["alarms"] == "advice"
+
+
+def test_backups_are_not_missed_where_the_database_has_every_session():
+    findings = {one.subject: one for one in cloud.judge_group({}, is_durable=True)}
+    assert findings["backups"].level == "ok"
+
+
+def test_the_metrics_without_an_alarm_are_named(group, alarm):
+    alarm("Evictions", **NODE)
+    alarm("DatabaseMemoryUsagePercentage", CacheClusterId="other-001", CacheNodeId="0001")
+    assert found()["alarms"].found == "none on DatabaseMemoryUsagePercentage, EngineCPUUtilization"
+
+
+def test_an_alarm_by_replication_group_and_one_on_a_formula_count(group, alarm, ask):
+    alarm("EngineCPUUtilization", ReplicationGroupId="shop")
+    metric = {
+        "Namespace": "AWS/ElastiCache",
+        "MetricName": "DatabaseMemoryUsagePercentage",
+        "Dimensions": [{"Name": name, "Value": text} for name, text in NODE.items()],
+    }
+    ask("cloudwatch").put_metric_alarm(
+        AlarmName="formula",
+        Metrics=[
+            {"Id": "m", "MetricStat": {"Metric": metric, "Period": 60, "Stat": "Maximum"}},
+            {"Id": "e", "Expression": "m * 2", "ReturnData": True},
+        ],
+        EvaluationPeriods=1,
+        Threshold=80,
+        ComparisonOperator="GreaterThanThreshold",
+    )
+    assert found()["alarms"].found == "none on Evictions"
+
+
+def test_a_serverless_cache_is_encrypted_and_spread_by_itself(serverless, alarm):
+    alarm("ThrottledCmds", clusterId=serverless)
+    alarm("BytesUsedForCache", clusterId=serverless)
+    findings = found()
+    for subject in ("ElastiCache", "encryption", "Multi-AZ", "alarms"):
+        assert findings[subject].level == "ok", findings[subject]
+    assert findings["backups"].level == "advice"
+
+
+def test_a_serverless_cache_with_snapshots_has_backups(serverless, amazon: Front):
+    amazon.describe_serverless(serverless, SnapshotRetentionLimit="7")
+    assert found()["backups"].found == "kept for 7 days"
+
+
+def test_a_cache_that_is_not_available_is_a_problem(serverless, amazon: Front):
+    amazon.describe_serverless(serverless, Status="deleting")
+    assert found()["ElastiCache"].level == "problem"
+
+
+def test_a_group_that_is_named_and_not_there_is_a_problem(group, settings):
+    name_cache(settings, REPLICATION_GROUP_ID="shpo")
+    finding = found()["ElastiCache"]
+    assert finding.level == "problem"
+    assert "Correct REGION and the cache's name" in finding.mend
+
+
+def test_alarms_that_may_not_be_looked_at_are_unknown(group, amazon: Front):
+    amazon.answers["DescribeAlarms"] = Answer(403, b"")
+    finding = found()["alarms"]
+    assert finding.level == "unknown"
+    assert "cloudwatch:DescribeAlarms" in finding.mend
+
+
+def test_the_cache_that_is_signed_in_to_by_iam_is_looked_at_too(group, settings):
+    options = settings.ELASTICACHE_SESSIONS
+    settings.ELASTICACHE_SESSIONS = {key: options[key] for key in options if key != "CLOUDWATCH"}
+    assert "ElastiCache" not in found()
+    caches = copy.deepcopy(settings.CACHES)
+    caches["sessions"]["OPTIONS"]["IAM"] = {"USER": "app", "CACHE_NAME": "shop", "REGION": REGION}
+    settings.CACHES = caches
+    assert found()["ElastiCache"].level == "ok"
+    caches = copy.deepcopy(caches)
+    caches["sessions"]["OPTIONS"]["IAM"]["CACHE_NAME"] = "elsewhere"
+    settings.CACHES = caches
+    assert found()["ElastiCache"].level == "unknown"
+
+
+def test_amazon_is_not_asked_where_nothing_names_a_cache(amazon, settings):
+    settings.ELASTICACHE_SESSIONS = {}
+    found()
+    assert not amazon.calls
+
+
+@pytest.mark.parametrize("engine", [CACHE_ENGINE, CACHED_DB_ENGINE])
+def test_an_amazon_that_fails_does_not_hide_the_server(group, amazon, engine, fallback_database):
+    fallback_database("sqlite")
+    amazon.answers["DescribeReplicationGroups"] = Answer(503, b"")
+    findings = found(engine)
+    assert findings["server"].level == "ok"
+    assert "HTTP 503" in findings["ElastiCache"].mend
