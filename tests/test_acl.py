@@ -14,10 +14,12 @@ from django.core.management import call_command
 from django_elasticache_sessions import live, rekey, rows
 from django_elasticache_sessions.backends.cache import SessionStore
 from django_elasticache_sessions.backends.cached_db import SessionStore as DurableSessionStore
+from django_elasticache_sessions.doctor import permissions
 from django_elasticache_sessions.homes import get_homes
 from django_elasticache_sessions.statements import Statement
 from django_elasticache_sessions.synchronization import synchronize
 
+from . import template
 from .conftest import point_sessions_at
 from .contents import stored_keys
 from .servers.valkey import Valkey
@@ -32,12 +34,21 @@ def documented_user(*, durable: bool = False) -> str:
     return words + (found[1].removeprefix("app") if durable else "")
 
 
-@pytest.fixture(params=["9", "8", "redis"])
+def template_user() -> str:
+    """Return the same of the user that the CloudFormation template makes, for both engines."""
+    return f"app >password {template.access_string()}"
+
+
+USERS = {"page": documented_user, "template": template_user}
+
+
+@pytest.fixture(params=[(release, user) for release in ("9", "8", "redis") for user in USERS])
 def restricted(request, settings):
-    """A server of each release there is, and sessions kept in it by the documented user."""
-    if not Valkey.available(request.param):
-        pytest.skip(f"release {request.param} is not on this machine")
-    with Valkey(request.param, acl=[documented_user()]) as server:
+    """A server of each release there is, and sessions kept in it by a user made for that."""
+    release, user = request.param
+    if not Valkey.available(release):
+        pytest.skip(f"release {release} is not on this machine")
+    with Valkey(release, acl=[USERS[user]()]) as server:
         point_sessions_at(settings, f"redis://app:password@{server.host}:{server.port}/0")
         yield server
 
@@ -69,12 +80,15 @@ def test_every_operation_works_under_it(restricted):
     assert stored_keys(restricted.client()) == []
 
 
+@pytest.mark.parametrize(
+    "user", [documented_user(durable=True), template_user()], ids=["page", "template"]
+)
 @pytest.mark.parametrize("release", ["9", "8", "redis"])
-def test_every_operation_of_cached_db_works_under_it(settings, fallback_database, release):
+def test_every_operation_of_cached_db_works_under_it(settings, fallback_database, release, user):
     if not Valkey.available(release):
         pytest.skip(f"release {release} is not on this machine")
     alias = fallback_database("sqlite")
-    with Valkey(release, acl=[documented_user(durable=True)]) as server:
+    with Valkey(release, acl=[user]) as server:
         point_sessions_at(settings, f"redis://app:password@{server.host}:{server.port}/0")
         settings.ELASTICACHE_SESSIONS |= {"FALLBACK_WRITES": "behind"}
         session = DurableSessionStore()
@@ -111,6 +125,18 @@ def test_every_operation_of_cached_db_works_under_it(settings, fallback_database
         assert refused <= {"client|setinfo"}
 
 
+def test_the_page_the_template_and_the_doctor_say_the_same():
+    said = {word for word in documented_user(durable=True).split() if word[0] == "+"}
+    made = {word for word in template_user().split() if word[0] == "+"}
+    looked_at = {f"+{name}" for name in permissions.NEEDED + permissions.NEEDED_BY_CACHED_DB}
+    assert said == looked_at
+    assert made == looked_at | {f"+{name}" for name in permissions.NEEDED_IN_CLUSTERS}
+
+
+def test_the_template_keeps_to_its_prefix():
+    assert "~shop:web:* " in template.access_string("shop:web")
+
+
 def test_asynchronous_operations_work_under_it(restricted):
     async def use() -> object:
         session = SessionStore()
@@ -126,7 +152,10 @@ def test_asynchronous_operations_work_under_it(restricted):
     "command",
     [
         ("FLUSHALL",),
+        ("FLUSHDB",),
         ("KEYS", "*"),
+        ("HSET", "other:key", "a", "1"),
+        ("GET", "session:key"),
         ("CONFIG", "GET", "*"),
         ("HGETALL", "other:key"),
         ("SCRIPT", "FLUSH"),

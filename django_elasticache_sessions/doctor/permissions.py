@@ -34,6 +34,8 @@ NEEDED = (
 )
 #: By the `cached_db` engine, in addition.
 NEEDED_BY_CACHED_DB = ("info", "sadd", "scard", "srandmember", "srem")
+#: To find out which node has which slot.
+NEEDED_IN_CLUSTERS = ("cluster|slots",)
 #: How each of them is tried out on a key that is not there, "@". None of these makes one.
 TRIALS: tuple[tuple[str, ...], ...] = (
     ("hgetall", "@"),
