@@ -225,15 +225,21 @@ def test_sessions_that_were_evicted_are_a_problem_without_a_database(settings, d
 def test_memory_that_runs_short_is_told_with_the_room_for_sessions(settings, filled, level):
     with Valkey("9", config={"maxmemory": "20mb"}) as server:
         point_sessions_at(settings, server.url)
-        SessionStore().create()
         client = server.client()
+        soon = int(time.time()) + 1000
+        client.zadd("session:{0}:live", {f"{n:022}": -soon for n in range(1000)})
         at = 0
         while client.info("memory")["used_memory"] < filled / 100 * 20 * 1024 * 1024:
             at += 1
             client.set(f"filler:{at}", "x" * 100_000)
         finding = found()["memory"]
         assert finding.level == level
-        assert "1 sessions: room for at least" in finding.found
+        assert "by 1000 sessions: room for at least" in finding.found
+
+
+def test_few_sessions_tell_nothing_of_the_room(store):
+    store.client().execute_command("ACL", "SETUSER", "app", "+info")
+    assert "too few sessions to tell" in found()["memory"].found
 
 
 def test_a_server_without_a_limit_of_memory_is_advised(settings):

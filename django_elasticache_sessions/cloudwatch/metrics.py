@@ -36,9 +36,7 @@ _HIT_RATE = _metric("CacheHitRate", _("Hit rate"), "Average", "Percent")
 _HITS = _metric("CacheHits", _("Hits"), "Sum", "Count")
 _MISSES = _metric("CacheMisses", _("Misses"), "Sum", "Count")
 _BYTES = _metric("BytesUsedForCache", _("Memory used"), "Maximum", "Bytes")
-_MEMORY = _metric(
-    "DatabaseMemoryUsagePercentage", _("Share of the memory in use"), "Maximum", "Percent"
-)
+_MEMORY = _metric("DatabaseMemoryUsagePercentage", _("Share of memory"), "Maximum", "Percent")
 _ITEMS = _metric("CurrItems", _("Keys"), "Maximum", "Count")
 _CONNECTIONS = _metric("CurrConnections", _("Connections"), "Maximum", "Count")
 _NEW_CONNECTIONS = _metric("NewConnections", _("New connections"), "Sum", "Count")

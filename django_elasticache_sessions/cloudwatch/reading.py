@@ -33,7 +33,7 @@ _MOST_PAGES = 10
 
 
 class Point(NamedTuple):
-    """What was measured in the minute from `at`, in the metric's unit."""
+    """What was measured in the minute from `at` (UTC), in the metric's unit."""
 
     at: datetime
     value: float
@@ -225,7 +225,8 @@ def _points(result: dict[str, Any]) -> Iterator[tuple[datetime, float]]:
     pairs = zip(result.get("Timestamps") or (), result.get("Values") or (), strict=False)
     for at, value in pairs:
         if isinstance(at, datetime) and isinstance(value, (int, float)):
-            yield (at if at.tzinfo else at.replace(tzinfo=UTC)), float(value)
+            # boto3 tells local times.
+            yield at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC), float(value)
 
 
 _memories: dict[CloudWatchOptions, _Memory] = {}

@@ -155,7 +155,7 @@ def _expect(is_on: object, subject: str, mend: str) -> Finding:
 
 def _backups(days: object, *, is_durable: bool) -> Finding:
     if isinstance(days, int) and days > 0:
-        return ok("backups", f"kept for {days} days")
+        return ok("backups", f"kept for {days} day{'s' * (days != 1)}")
     if is_durable:
         return ok("backups", "none; the database has every session")
     return advice(

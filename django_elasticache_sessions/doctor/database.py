@@ -25,7 +25,7 @@ def examine(alias: str) -> Iterator[Finding]:
     except DatabaseUnavailable as absent:
         yield problem(
             subject,
-            str(absent),
+            str(absent).partition(" Run ")[0],
             mend if "migrate" in str(absent) else f"Look at DATABASES[{alias!r}] and its server.",
         )
         return

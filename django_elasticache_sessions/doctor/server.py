@@ -19,7 +19,7 @@ _LAG_PROBLEM_SECONDS = 10
 _LAG_ADVICE_BYTES = 10 * 1024 * 1024
 _UNEVEN = 1.5
 _SLOTS = 16_384
-#: Fewer sessions say nothing about how they spread.
+#: Fewer sessions say nothing about what they take and how they spread.
 _ENOUGH_SESSIONS = 1000
 _INFO = "Give the user +info."
 _REPLICA = re.compile(r"slave\d+")
@@ -129,10 +129,11 @@ def _memory(facts: Facts) -> Finding:
 
 def _room(facts: Facts, used: float, most: float) -> str:
     sessions = sum(facts.counts) if facts.counts else 0
-    if not sessions:
-        return ""
+    if sessions < _ENOUGH_SESSIONS:
+        return "; too few sessions to tell for how many there is room"
     # Whatever else lies there is counted with them: there is at least this much room.
-    more = max(0, most - used) // (used / sessions)
+    each = (used - (as_number(facts.info or {}, "used_memory_startup") or 0)) / sessions
+    more = max(0, most - used) // each if each > 0 else 0
     return f" by {sessions} sessions: room for at least {more:.0f} more"
 
 

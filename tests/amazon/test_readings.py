@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
@@ -36,6 +37,13 @@ def test_the_series_of_a_node_are_read(of_node):
     }
     assert readings.series[0].latest.value == 98.5
     assert readings.series[0].metric.unit == "Percent"
+
+
+def test_times_are_in_utc(of_node):
+    of_node("CacheHitRate", 97.5)
+    at = read().series[0].latest.at
+    assert at.utcoffset() == timedelta(0)
+    assert datetime.now(UTC) - timedelta(minutes=5) < at < datetime.now(UTC)
 
 
 def test_each_node_of_a_group_has_its_own_series(of_node, measure):
