@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from threading import Lock
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from . import scripts
 from .conf import get_configuration
@@ -21,8 +21,16 @@ from .operations import Command, Operation, run
 #: process began to leave a store alone.
 Name = Literal["fallback_loads", "breaker_openings"]
 NAMES: tuple[Name, ...] = ("fallback_loads", "breaker_openings")
+_TOLD_MINUTE = "told_minute"
 #: What nobody asks for is forgotten so long after it began to be counted.
 KEEP_SECONDS = 3600
+
+
+class Collected(NamedTuple):
+    """What the cache has counted; `told_minute` is in minutes since the epoch, 0 for never."""
+
+    counts: Mapping[Name, int]
+    told_minute: int
 
 
 class Occurrences:
@@ -62,18 +70,27 @@ def commands(naming: Naming, counts: Mapping[Name, int]) -> tuple[Command, ...]:
     return (run(scripts.NOTE, (naming.occurrences,), (KEEP_SECONDS, *words)),)
 
 
-def collect(naming: Naming) -> Operation[dict[Name, int]]:
-    """Return what the cache has counted."""
+def collect(naming: Naming) -> Operation[Collected]:
+    """Return what the cache has counted, and up to which minute its events were told of."""
     [reply] = yield (("HGETALL", naming.occurrences),)
     found = dict(_pairs(reply)) if isinstance(reply, list) else {}
-    return {name: max(0, found.get(name.encode(), 0)) for name in NAMES}
+    return Collected(
+        counts={name: max(0, found.get(name.encode(), 0)) for name in NAMES},
+        told_minute=found.get(_TOLD_MINUTE.encode(), 0),
+    )
 
 
-def settle(naming: Naming, counts: Mapping[Name, int]) -> Operation[None]:
+def settle(naming: Naming, counts: Mapping[Name, int], told_minute: int | None) -> Operation[None]:
     """Take off what was told of; what was counted meanwhile stays."""
-    told = {name: -count for name, count in counts.items() if count}
+    told = commands(naming, {name: -count for name, count in counts.items() if count})
+    if told_minute is not None:
+        # Renewed with each telling: once it is gone, none of the minutes still counted was told of.
+        told += (
+            ("HSET", naming.occurrences, _TOLD_MINUTE, told_minute),
+            ("EXPIRE", naming.occurrences, KEEP_SECONDS),
+        )
     if told:
-        yield commands(naming, told)
+        yield told
 
 
 def _pairs(words: list[Any]) -> Iterable[tuple[bytes, int]]:

@@ -35,7 +35,7 @@ class States(NamedTuple):
     expiring: Sequence[Counts]
 
 
-def states(connection: BaseDatabaseWrapper, within_seconds: Sequence[int]) -> States:
+def states(connection: BaseDatabaseWrapper, within_seconds: Sequence[int] = ()) -> States:
     """Count the rows by what they are, in one pass."""
     conditions = ["is_ended", "cache_stale"]
     for soon in ("", *(f" AND expires <= {{now}} + {int(seconds)}" for seconds in within_seconds)):

@@ -1,9 +1,9 @@
 """Telling CloudWatch of the sessions, under `CLOUDWATCH["NAMESPACE"]`.
 
 The metrics have the dimensions `Cache`, the cache's name, and `KeyPrefix`. `LiveSessions` and
-`SignedInSessions` are what there is at the moment (statistic: Average); the others count what
-happened since they were last published (statistic: Sum), whichever process of the site it
-happened in.
+`SignedInSessions` are what there is at the moment (statistic: Average). `CreatedSessions` and
+`EndedSessions` count what happened in each whole minute, and the others what happened since they
+were last published (statistic: Sum), whichever process of the site it happened in.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ _NAMES: dict[occurrences.Name, str] = {
     "fallback_loads": "FallbackLoads",
     "breaker_openings": "BreakerOpenings",
 }
+_CREATED, _ENDED = "CreatedSessions", "EndedSessions"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +45,7 @@ class Datum:
 
 def gather(stats: Stats) -> list[Datum]:
     """Return what can be told now; of what nobody knows, nothing."""
-    return [*_sessions(stats), *_occurrences()]
+    return [*_sessions(stats), *_counted(stats)]
 
 
 def publish(data: Sequence[Datum]) -> int:
@@ -73,26 +74,37 @@ def _sessions(stats: Stats) -> Iterator[Datum]:
         yield Datum(name="SignedInSessions", value=live.signed_in, at=now)
 
 
-def _occurrences() -> Iterator[Datum]:
+def _counted(stats: Stats) -> Iterator[Datum]:
     configuration = get_configuration()
     driver, now = sync.get_driver(configuration.alias), datetime.now(UTC)
     try:
-        counts = driver.run(occurrences.collect(configuration.naming))
+        collected = driver.run(occurrences.collect(configuration.naming))
     except SessionStoreUnavailable:
         return
-    for name, count in counts.items():
+    for name, count in collected.counts.items():
         yield Datum(name=_NAMES[name], value=count, at=now)
+    if stats.cache is not None:
+        # The last minute goes on yet.
+        for period in stats.cache.events.minutes[:-1]:
+            if period.created is not None and _minute_of(period.start) > collected.told_minute:
+                yield Datum(name=_CREATED, value=period.created, at=period.start)
+                yield Datum(name=_ENDED, value=period.ended or 0, at=period.start)
 
 
 def _settle(data: Sequence[Datum]) -> None:
     told = {datum.name: int(datum.value) for datum in data}
     counts = {name: told[metric] for name, metric in _NAMES.items() if metric in told}
-    configuration = get_configuration()
+    minutes = [_minute_of(datum.at) for datum in data if datum.name == _CREATED]
+    settling = occurrences.settle(get_configuration().naming, counts, max(minutes, default=None))
     try:
-        sync.get_driver(configuration.alias).run(occurrences.settle(configuration.naming, counts))
+        sync.get_driver(get_configuration().alias).run(settling)
     except SessionStoreUnavailable:
         # Then they are told of once more: too many are better than none of an outage.
         return
+
+
+def _minute_of(at: datetime) -> int:
+    return int(at.timestamp()) // 60
 
 
 def _described(datum: Datum, options: CloudWatchOptions) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def examine(alias: str) -> Iterator[Finding]:
     if unapplied:
         yield problem(subject, f"migrations not applied: {', '.join(unapplied)}", mend)
     else:
-        live = states.signed_in + states.anonymous
+        live = sum(states.live)
         yield ok(subject, f"answers, {live} sessions, {states.ended} marks of ended ones")
     if states.stale:
         yield advice(
