@@ -20,7 +20,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from . import dashboard, live
+from . import cloudwatch, dashboard, live
 from .backends.base import HashSessionStore
 from .changelist import KindFilter, LiveSessionChangeList
 from .display import largest_field, table_of_sizes, table_of_values
@@ -220,7 +220,7 @@ class LiveSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         span = request.GET.get("span", "")
         span = span if span in dashboard.SPANS else next(iter(dashboard.SPANS))
         stats = live.stats()
-        shown = dashboard.make(stats, span)
+        shown = dashboard.make(stats, span, cloudwatch.dashboard.sections())
         context = {
             **self.admin_site.each_context(request),
             "title": _("Dashboard of live sessions"),

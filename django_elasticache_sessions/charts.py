@@ -15,6 +15,7 @@ Anchor = Literal["start", "middle", "end"]
 _TEXT, _HALF = 16, 88
 _BASE = _TEXT + _HALF
 _ROW, _BAR = 30, 16
+_SPARK = 24
 #: Across, in per cent: where the bars of a distribution begin, and the most that they take.
 _BARS_AT, _BARS_WIDTH = 34.0, 54.0
 #: The share of a bar's place that it fills.
@@ -128,6 +129,18 @@ def gauge(share: float) -> Drawing:
         height="8",
         rects=[_rect("whole", 0, 0, 100, 8), _rect("part", 0, 0, filled, 8)],
     )
+
+
+def sparkline(values: Sequence[float | None]) -> Drawing:
+    """Draw values from zero up, the oldest first; there is a gap where one is `None`."""
+    most = max((value for value in values if value is not None), default=0) or 1
+    place = 100 / max(1, len(values))
+    rects = [_rect("ground", 0, _SPARK, 100, 1)]
+    for at, value in enumerate(values):
+        if value is not None:
+            height = max(1.0, max(0.0, value) / most * _SPARK)
+            rects.append(_rect("part", at * place, _SPARK - height, place * _FILLED, height))
+    return Drawing(height=str(_SPARK + 1), rects=rects)
 
 
 def ceiling(count: int) -> int:

@@ -27,12 +27,12 @@ SPANS = {"hour": gettext_lazy("Last 60 minutes"), "day": gettext_lazy("Last 24 h
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fact:
-    """A figure with its name; `note` says more, `gauge` draws a share."""
+    """A figure with its name; `note` says more, `drawing` shows it."""
 
     name: str
     value: str
     note: str = ""
-    gauge: Drawing | None = None
+    drawing: Drawing | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,12 +54,12 @@ class Dashboard:
     sections: Sequence[Section]
 
 
-def make(stats: Stats, span: str) -> Dashboard:
-    """Return the page for one of `SPANS`."""
+def make(stats: Stats, span: str, more: Iterable[Section] = ()) -> Dashboard:
+    """Return the page for one of `SPANS`, with `more` sections at its end."""
     sections = [_sessions(stats, span), _cache(stats)]
     if stats.database or "database" in stats.problems:
         sections.append(_database(stats))
-    return Dashboard(chief=_chief(stats, span), sections=sections)
+    return Dashboard(chief=_chief(stats, span), sections=[*sections, *more])
 
 
 def _chief(stats: Stats, span: str) -> list[Fact]:
@@ -183,7 +183,7 @@ def _facts_of_cache(cache: CacheStats, *, is_durable: bool) -> list[Fact]:
             name=_("Hit rate"),
             value=_share(hits, asked),
             note=_("since the server started"),
-            gauge=charts.gauge(hits / asked) if hits is not None and asked else None,
+            drawing=charts.gauge(hits / asked) if hits is not None and asked else None,
         ),
         _latency(cache.latency_seconds),
         Fact(name=_("Connections"), value=_count(cache.connected_clients)),
@@ -229,7 +229,7 @@ def _memory(used: int | None, most: int | None) -> Fact:
     if most is None:
         return Fact(name=name, value=filesizeformat(used), note=_("no limit"))
     note = _("of %(size)s") % {"size": filesizeformat(most)}
-    return Fact(name=name, value=filesizeformat(used), note=note, gauge=charts.gauge(used / most))
+    return Fact(name=name, value=filesizeformat(used), note=note, drawing=charts.gauge(used / most))
 
 
 def _latency(seconds: float) -> Fact:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from . import dashboard
 from .metrics import Metric
 from .publishing import Datum, gather, publish
 from .reading import Point, Readings, Series, read
@@ -15,6 +16,7 @@ __all__ = [
     "Readings",
     "Series",
     "Target",
+    "dashboard",
     "gather",
     "publish",
     "read",
