@@ -7,6 +7,7 @@ a cookie (CVE-2019-16782 is what happens otherwise).
 from __future__ import annotations
 
 import re
+import secrets
 from base64 import urlsafe_b64decode
 from binascii import b2a_base64
 from collections.abc import Iterator
@@ -18,7 +19,6 @@ from typing import NamedTuple, TypeGuard
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hmac import HMAC
 from django.contrib.sessions.backends.base import VALID_KEY_CHARS
-from django.utils.crypto import get_random_string
 
 SID_BYTES = 16
 #: No session key has a control character, so no cookie leads to a user's tag.
@@ -33,6 +33,10 @@ SESSION_KEY_MAX_LENGTH = 256
 # 36**4 candidates, each in the wanted bucket with a chance of 1 in INDEX_BUCKETS: with the highest
 # allowed number of buckets the chance of finding none among them is below 10**-177.
 SUFFIX_LENGTH = 4
+# Random bytes become characters, each as likely as the others: the bytes that are left over after
+# whole alphabets are dropped.
+_SURPLUS = bytes(range(256 - 256 % len(VALID_KEY_CHARS), 256))
+_CHARACTERS = bytes(ord(VALID_KEY_CHARS[byte % len(VALID_KEY_CHARS)]) for byte in range(256))
 
 
 class SessionName(NamedTuple):
@@ -147,7 +151,7 @@ class Naming:
         begin the new one. Costs about `buckets` HMACs; the key keeps over 140 random bits.
         """
         while True:
-            stem = get_random_string(SESSION_KEY_LENGTH - SUFFIX_LENGTH, VALID_KEY_CHARS)
+            stem = _random_text(SESSION_KEY_LENGTH - SUFFIX_LENGTH)
             begun = _keyed(self.index_keys[0]).copy()
             begun.update(stem.encode())
             for suffix in _suffixes():
@@ -160,7 +164,7 @@ class Naming:
 
 def new_session_key() -> str:
     """Return a random session key as Django's own engines make it (about 165 bits)."""
-    return get_random_string(SESSION_KEY_LENGTH, VALID_KEY_CHARS)
+    return _random_text(SESSION_KEY_LENGTH)
 
 
 def is_session_key(value: object) -> TypeGuard[str]:
@@ -193,6 +197,13 @@ def _keyed(index_key: bytes) -> HMAC:
 def _text(digest: bytes) -> str:
     """Encode 16 bytes as 22 characters of the URL-safe base64 alphabet (RFC 4648), unpadded."""
     return b2a_base64(digest, newline=False)[:22].translate(_URL_SAFE).decode()
+
+
+def _random_text(length: int) -> str:
+    text = b""
+    while len(text) < length:
+        text += secrets.token_bytes(2 * length).translate(_CHARACTERS, _SURPLUS)
+    return text[:length].decode()
 
 
 def _suffixes() -> Iterator[bytes]:

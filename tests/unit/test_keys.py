@@ -7,6 +7,7 @@ import hmac
 import pprint
 import random
 import string
+from collections import Counter
 
 import pytest
 from django.contrib.sessions.backends.base import VALID_KEY_CHARS
@@ -171,6 +172,15 @@ def test_who_seeds_the_random_module_does_not_repeat_session_keys(make):
         made.add(make())
     random.setstate(state)
     assert len(made) == 3
+
+
+def test_each_character_of_new_session_keys_is_as_likely_as_the_others():
+    text = "".join(new_session_key() for _ in range(16_000))
+    expected = len(text) / len(VALID_KEY_CHARS)
+    counts = Counter(text)
+    assert counts.keys() == set(VALID_KEY_CHARS)
+    # Ten standard deviations. Taking bytes modulo 36 without dropping any would be fourteen off.
+    assert max(abs(count - expected) for count in counts.values()) < 10 * expected**0.5
 
 
 def test_a_new_session_key_is_one_that_django_could_have_made():
