@@ -1,10 +1,11 @@
-"""The floor: a read's own bytes over a bare socket, its replies parsed by hiredis, and no more."""
+"""The floor: an operation's own bytes over a bare socket, the replies parsed by hiredis."""
 
 from __future__ import annotations
 
 import gc
 import socket
 import time
+from collections.abc import Sequence
 from typing import Self
 
 import hiredis
@@ -26,12 +27,11 @@ def count_commands(request: bytes) -> int:
 
 
 class Floor:
-    """Sends one recorded request over and over; runs in the parent, whose threads must be idle."""
+    """Repeats recorded round trips; runs in the parent, whose threads must be idle."""
 
-    def __init__(self, host: str, port: int, request: bytes) -> None:
-        """Connect to the server that the request was recorded in front of."""
-        self._request = request
-        self._replies = count_commands(request)
+    def __init__(self, host: str, port: int, requests: Sequence[bytes]) -> None:
+        """Connect to the server that the requests, one a round trip, were recorded in front of."""
+        self._requests = [(request, count_commands(request)) for request in requests]
         self._reader = hiredis.Reader(notEnoughData=Ellipsis)
         self._buffer = bytearray(CHUNK_BYTES)
         self._socket = socket.create_connection((host, port), TIMEOUT_SECONDS)
@@ -46,7 +46,7 @@ class Floor:
         self._socket.close()
 
     def measure(self, count: int) -> Cost:
-        """Exchange the request `count` times; return the cost of once."""
+        """Do the operation `count` times; return the cost of once."""
         for _ in range(WARM_UP):
             self.exchange()
         gc.collect()
@@ -57,10 +57,13 @@ class Floor:
         return Cost(wall / count * 1e6, cpu / count * 1e6)
 
     def exchange(self) -> list[object]:
-        """Send the request and return the replies."""
-        self._socket.sendall(self._request)
+        """Do the operation once and return all replies."""
+        return [reply for request in self._requests for reply in self._round_trip(*request)]
+
+    def _round_trip(self, request: bytes, wanted: int) -> list[object]:
+        self._socket.sendall(request)
         replies: list[object] = []
-        while len(replies) < self._replies:
+        while len(replies) < wanted:
             size = self._socket.recv_into(self._buffer)
             if size == 0:
                 raise ConnectionResetError("The server closed the floor's connection.")

@@ -12,7 +12,8 @@ NOTES = """\
 Medians over rounds in which the engines take turns. "x" is ours to the fastest peer's, marked *.
 Costs are microseconds per operation, by the clock (wall) and of the process's own processor time
 (CPU). db keeps its sessions in a SQLite file on this machine, without a server or a network.
-The floor is our read's own bytes over a bare socket, its replies parsed by hiredis.
+The floor is our read's or change's own bytes over a bare socket, the replies parsed by hiredis: no
+cryptography, no Django. Where the floor itself is above a bound, the bound is out of reach.
 All but ours keep sessions unencrypted; the caches' values are pickles.
 Round trips and bytes are counted in front of Valkey; what cached_db and db ask of SQLite is not.
 The change of 20 x 1 KB replaces one of the twenty values by a short one."""
@@ -30,6 +31,7 @@ def _sections(results: dict[str, Any]) -> Iterator[str]:
         yield "\n".join(["Not measured", *results["problems"]])
     for kind, word in KINDS.items():
         yield _costs(results["timings"], kind, word)
+    yield _floors(results["timings"])
     yield _traffic(results["traffic"])
     yield _values("Memory per session at the server, bytes", results["memory"])
     delayed = kind_of(results["delayed"], "wall_us")
@@ -50,6 +52,20 @@ def _costs(timings: dict[str, Any], kind: str, word: str) -> str:
         for scenario, costs in scenarios.items()
     }
     return _values(f"Cost of one operation, {word}, us", rows)
+
+
+def _floors(timings: dict[str, Any]) -> str:
+    table = [["", *KINDS.values()]]
+    for size, scenarios in timings.items():
+        for scenario, costs in scenarios.items():
+            if "floor" in costs:
+                shares = (_floor_share(kind_of(costs, kind)) for kind in KINDS)
+                table.append([f"{scenario}, {size}", *shares])
+    return f"The floor to the fastest peer\n{layout(table)}"
+
+
+def _floor_share(values: dict[str, float]) -> str:
+    return f"{values['floor'] / fastest_peer(values)[1]:.2f}"
 
 
 def _values(title: str, rows: dict[str, dict[str, float]], *, most: bool = False) -> str:

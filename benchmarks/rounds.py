@@ -79,29 +79,38 @@ def take_turns(turns: dict[str, Measurement], rounds: int) -> dict[str, dict[str
 
 
 def timings(children: list[Child], place: Place, amounts: Amounts) -> Table:
-    """Time every scenario on every size; the floor takes its turns among the reads."""
+    """Time every scenario on every size; the floors take their turns among the engines."""
     found: Table = {}
     for size in SIZES:
-        request = record_read(place, size)
-        with Floor(place.host, place.port, request) as floor:
-            found[size] = {}
-            for scenario in SCENARIOS:
-                say(f"  {scenario}, {size}")
-                turns = _turns(children, scenario, size, amounts.operations)
-                if scenario == "read":
-                    turns[FLOOR] = partial(floor.measure, amounts.operations)
+        recorded = record(place, size)
+        found[size] = {}
+        for scenario in SCENARIOS:
+            say(f"  {scenario}, {size}")
+            turns = _turns(children, scenario, size, amounts.operations)
+            with ExitStack() as stack:
+                if scenario in recorded:
+                    floor = Floor(place.host, place.port, recorded[scenario])
+                    turns[FLOOR] = partial(stack.enter_context(floor).measure, amounts.operations)
                 found[size][scenario] = take_turns(turns, amounts.rounds)
     return found
 
 
-def record_read(place: Place, size: str) -> bytes:
-    """Return the bytes that our engine sends to read a session, which it leaves in place."""
+def record(place: Place, size: str) -> dict[str, tuple[bytes, ...]]:
+    """Return what our engine sends in each round trip of a read, and of a change.
+
+    The session stays in place. A change begins with a read.
+    """
     with Relay(place.host, place.port) as relay, Child(OURS, _behind(relay, place)) as child:
-        child.prepare("read", size, 1)
-        child.run("read")
-        relay.reset()
-        child.run("read")
-        return relay.requests()
+        read, change = (_record(relay, child, scenario, size) for scenario in ("read", "change"))
+    return {"read": (read,), "change": (read, change.removeprefix(read))}
+
+
+def _record(relay: Relay, child: Child, scenario: str, size: str) -> bytes:
+    child.prepare(scenario, size, 1)
+    child.run(scenario)
+    relay.reset()
+    child.run(scenario)
+    return relay.requests()
 
 
 def traffic(relay: Relay, children: Iterable[Child]) -> Table:

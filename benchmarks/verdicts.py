@@ -74,10 +74,12 @@ def _times(timings: dict[str, Any]) -> Iterator[Verdict]:
                 peer, best = fastest_peer(values)
                 what = f"{scenario}, {size}, {word}, to the fastest peer ({peer})"
                 yield Verdict(what=what, value=values[OURS.name] / best, limit=limit)
-        for kind, word in KINDS.items():
-            values = kind_of(scenarios["read"], kind)
-            what = f"read, {size}, {word}, to the floor"
-            yield Verdict(what=what, value=values[OURS.name] / values["floor"], limit=FLOOR_SHARE)
+        for scenario in ("read", "change"):
+            for kind, word in KINDS.items():
+                values = kind_of(scenarios[scenario], kind)
+                what = f"{scenario}, {size}, {word}, to the floor"
+                value = values[OURS.name] / values["floor"]
+                yield Verdict(what=what, value=value, limit=FLOOR_SHARE)
 
 
 def _wire(traffic: dict[str, Any]) -> Iterator[Verdict]:

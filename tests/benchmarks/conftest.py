@@ -26,7 +26,7 @@ def results() -> dict[str, Any]:
     sizes = ("0.6 KB", "10 KB", "20 x 1 KB")
     timings = {
         "read": costs(70, 100, 200, floor=60),
-        "change": costs(60, 100, 200),
+        "change": costs(60, 100, 200, floor=30),
         "login": costs(300, 600, 900),
     }
     traffic = {

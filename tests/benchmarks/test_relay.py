@@ -66,6 +66,6 @@ def test_the_floor_repeats_the_recorded_request(server, counting, client):
         pipeline.execute()
     request = counting.requests()
     assert count_commands(request) == 2
-    with Floor(server.host, server.port, request) as floor:
-        assert floor.exchange() == floor.exchange() == [b"PONG", b"again"]
+    with Floor(server.host, server.port, (request, request)) as floor:
+        assert floor.exchange() == floor.exchange() == [b"PONG", b"again"] * 2
         assert floor.measure(3).wall_us > 0

@@ -19,6 +19,15 @@ def test_ours_is_compared_with_the_fastest_peer(results):
     assert line(results, "read, 0.6 KB ").split()[3:] == ["70", "100*", "200", "60", "0.70"]
 
 
+def test_the_floor_too_is_compared_with_the_fastest_peer(results):
+    found = lines(results)
+    begin = found.index("The floor to the fastest peer")
+    assert [row.split()[3:] for row in found[begin + 2 : begin + 4]] == [
+        ["0.60", "0.60"],
+        ["0.30", "0.30"],
+    ]
+
+
 def test_an_engine_that_does_not_start_has_a_row_with_the_reason(results):
     assert line(results, "gone:").endswith("not measured: ImportError: No module named 'gone'")
 
@@ -41,6 +50,7 @@ def test_an_engine_without_a_server_has_no_round_trips(results):
         ("read, 0.6 KB, wall, to the fastest peer (cache)", "reached"),
         ("change, 0.6 KB, CPU, to the fastest peer (cache)", "missed"),
         ("read, 10 KB, wall, to the floor", "reached"),
+        ("change, 10 KB, wall, to the floor", "missed"),
         ("bytes sent to change 1 key of 20 x 1 KB, to Django's cache", "reached"),
         ("login, 0.6 KB, round trips", "reached"),
         ("memory, 0.6 KB, to Django's cache", "reached"),
