@@ -11,7 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import operations, rows, scripts
-from .exceptions import DatabaseUnavailable, InvalidValue, SessionStoreUnavailable
+from .exceptions import (
+    DatabaseUnavailable,
+    InvalidValue,
+    ReplyTooLarge,
+    SessionStoreUnavailable,
+)
 from .fields import loaded_name
 from .homes import Homes, ask_cache, ask_database, deadline_ms
 from .keys import Naming, SessionName
@@ -145,12 +150,7 @@ def drain(homes: Homes, naming: Naming, names: Sequence[SessionName]) -> Operati
     for _ in range(_ATTEMPTS):
         if not waiting:
             break
-        commands = tuple(command for name in waiting for command in read_commands(name))
-        *replies, origin = yield from ask_cache(homes, (*commands, ORIGIN))
-        found = [
-            _Found.read(name, fields, ttl, origin)
-            for name, fields, ttl in zip(waiting, replies[::2], replies[1::2], strict=True)
-        ]
+        found = yield from _read(homes, waiting)
         versions = yield from _to_database(homes, found)
         done = yield from ask_cache(
             homes, tuple(_drained(naming, item, versions) for item in found)
@@ -214,6 +214,24 @@ def as_pending(stored: StoredSession, ttl: int, base: int, dirty: Iterable[str])
     created, user_tag, fields = stored.created, stored.user_tag, stored.fields
     whole = rows.Content(stored.name.digest, ttl, created, user_tag, fields)
     return rows.Pending(whole, stored.version, base, tuple(dirty))
+
+
+def _read(homes: Homes, names: Sequence[SessionName]) -> Operation[list[_Found]]:
+    """Read sessions that wait; by halves where they are too large to be read together."""
+    commands = tuple(command for name in names for command in read_commands(name))
+    try:
+        *replies, origin = yield from ask_cache(homes, (*commands, ORIGIN))
+    except ReplyTooLarge:
+        if len(names) == 1:
+            # Larger than any session that would be saved: it is left where it is.
+            return [_Found(names[0])]
+        middle = len(names) // 2
+        first = yield from _read(homes, names[:middle])
+        return first + (yield from _read(homes, names[middle:]))
+    return [
+        _Found.read(name, fields, ttl, origin)
+        for name, fields, ttl in zip(names, replies[::2], replies[1::2], strict=True)
+    ]
 
 
 def _to_database(homes: Homes, found: Sequence[_Found]) -> Operation[Mapping[bytes, int]]:

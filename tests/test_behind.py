@@ -13,6 +13,7 @@ from django.db import OperationalError, connections
 from django_elasticache_sessions import outbox, rows
 from django_elasticache_sessions.backends.cached_db import SessionStore
 from django_elasticache_sessions.conf import get_configuration
+from django_elasticache_sessions.drivers import wire
 from django_elasticache_sessions.homes import get_homes
 
 from .servers.databases import VENDORS
@@ -197,6 +198,28 @@ def test_a_session_that_changes_meanwhile_is_brought_over_again(alias, valkey):
     assert finish(operation, operation.send(found)) == 1
     valkey.flushall()
     assert content(key) == {"a": 2, "b": 3}
+
+
+def test_sessions_too_large_to_be_read_together_are_brought_over_in_parts(
+    alias, settings, valkey, monkeypatch
+):
+    monkeypatch.setattr(wire, "MAX_BATCH_BYTES", 0)
+    settings.ELASTICACHE_SESSIONS = {**settings.ELASTICACHE_SESSIONS, "COMPRESS_ABOVE_BYTES": None}
+    keys = [saved(a=1) for _ in range(6)]
+    for key in keys:
+        change(key, large="x" * 900_000)
+    assert synchronized()["saved"] == len(keys)
+    valkey.flushall()
+    assert [len(SessionStore(key)["large"]) for key in keys] == [900_000] * len(keys)
+
+
+def test_a_session_that_cannot_be_read_holds_up_no_other(alias, valkey, monkeypatch):
+    monkeypatch.setattr(wire, "MAX_BATCH_BYTES", 0)
+    keys = [saved(a=1) for _ in range(3)]
+    for key in keys:
+        change(key, a=2)
+    valkey.hset(get_configuration().naming.session(keys[0]).hash_key, "planted", b"x" * 9_000_000)
+    assert synchronized() == {"saved": 2, "dropped": 0, "waiting": 1}
 
 
 def test_syncsessions_says_what_it_did(alias):
