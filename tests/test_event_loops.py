@@ -115,12 +115,15 @@ async def test_a_connection_that_breaks_is_mended_for_all_that_were_using_it(rel
     assert relay.connections == before + 1
 
 
+@pytest.mark.parametrize("is_connected", [True, False])
 async def test_a_session_that_is_too_large_is_missing_and_its_neighbours_are_not(
-    valkey, keys, settings
+    valkey, keys, settings, is_connected
 ):
+    if is_connected:
+        await read(keys[0])
     settings.ELASTICACHE_SESSIONS = {"MAX_SESSION_BYTES": 4096}
     victim = get_configuration().naming.session(keys[0]).hash_key
-    valkey.hset(victim, "planted", b"x" * 5_000_000)
+    valkey.hset(victim, "planted", b"x" * 9_000_000)
     assert await asyncio.gather(*map(read, keys)) == [None, *range(1, len(keys))]
 
 

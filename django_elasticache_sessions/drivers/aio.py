@@ -37,6 +37,10 @@ _LATE_ATTEMPTS = 2
 _LATE = 1.2
 
 
+class _Bystander(ConnectionResetError):
+    """The connection was given up for a reply that somebody else waited for."""
+
+
 class _Exchange:
     """Requests on their way, and what came back so far."""
 
@@ -121,7 +125,7 @@ class Line(asyncio.Protocol):
             if self._queue and self._bytes > self._queue[0].limit:
                 raise ReplyTooLarge
         except (*WIRE_ERRORS, ReplyTooLarge) as error:
-            self._abort(error, ConnectionResetError("a reply before this one was refused"))
+            self._abort(error, _Bystander("a reply before this one was refused"))
         if self._is_retired and not self._queue:
             self._transport.abort()
 
@@ -234,7 +238,8 @@ class Driver:
         try:
             replies = await line.exchange(commands, limit)
         except WIRE_ERRORS as error:
-            if not (reused and deserves_second_attempt(error)):
+            is_bystander = isinstance(error, _Bystander)
+            if not (is_bystander or (reused and deserves_second_attempt(error))):
                 raise
             line = await self._open()
             replies = await line.exchange(commands, limit)
