@@ -17,7 +17,12 @@ from django.contrib.sessions.backends.base import CreateError
 
 from . import operations, outbox, rows, scripts
 from .conf import get_configuration
-from .exceptions import DatabaseUnavailable, InvalidValue, SessionStoreUnavailable
+from .exceptions import (
+    DatabaseUnavailable,
+    InvalidValue,
+    ReplyTooLarge,
+    SessionStoreUnavailable,
+)
 from .homes import Homes, ask_cache, ask_database, get_homes
 from .keys import Naming, SessionName
 from .operations import (
@@ -77,7 +82,11 @@ def load(
 
 def exists(names: Sequence[SessionName]) -> Operation[bool]:
     """See operations.exists()."""
-    stored = yield from load(names[0], lambda: names[1:])
+    try:
+        stored = yield from load(names[0], lambda: names[1:])
+    except InvalidValue:
+        # To be refused when it is read, so it is missing.
+        return False
     return stored is not None
 
 
@@ -293,7 +302,12 @@ def _cached(
 ) -> Operation[tuple[StoredSession | None, bytes]]:
     """Return the session found in the cache, if any, and which primary the cache is."""
     commands = tuple(command for name in names for command in read_commands(name))
-    *replies, server_time, origin = yield from ask_cache(homes, (*commands, ("TIME",), ORIGIN))
+    try:
+        *replies, server_time, origin = yield from ask_cache(homes, (*commands, ("TIME",), ORIGIN))
+    except ReplyTooLarge as problem:
+        for name in names:
+            security_logger.warning("Session %s rejected: %s.", name.sid, problem)
+        return None, b""
     homes.clock.note(server_time)
     homes.note_origin(origin)
     for name, fields, ttl in zip(names, replies[::2], replies[1::2], strict=True):

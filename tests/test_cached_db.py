@@ -259,3 +259,11 @@ def test_a_session_that_was_saved_in_the_cache_alone_is_not_dropped_by_a_late_re
     assert answer(drop) == [0]
     assert content(key) == {"a": 2}
     database_fails(fails=False)
+
+
+def test_an_oversized_hash_is_replaced_by_what_the_row_holds(alias, valkey):
+    key = saved(a=1)
+    valkey.hset(hash_key(key), "planted", b"x" * 20_000_000)
+    assert content(key) == {"a": 1}
+    assert not valkey.hexists(hash_key(key), "planted")
+    assert content(key) == {"a": 1}

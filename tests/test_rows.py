@@ -78,6 +78,7 @@ def test_a_row_whose_fields_are_no_sessions_is_a_missing_session(alias, valkey, 
         assert content(session_key) == {}
     assert "its row in the database is damaged" in caplog.text
     assert session_key not in caplog.text
+    assert not SessionStore().exists(session_key)
 
 
 def test_a_row_of_a_later_format_is_a_missing_session(alias, valkey, caplog):
