@@ -61,12 +61,7 @@ class Line:
         other side has closed or says more than it was asked.
         """
         try:
-            sock = self._sock
-            if sock is None or sock is not self._connection._sock:
-                sock = self._connect()
-            elif self._end <= now():
-                self.hang_up()
-                sock = self._connect()
+            sock = self._ready()
             sock.sendall(pack(commands))
             return self._receive(sock, len(commands), limit_of(len(commands), limit))
         except BlockingIOError:
@@ -90,6 +85,15 @@ class Line:
         if self._sock is not None:
             self._sock = None
             self.origin = Origin()
+
+    def _ready(self) -> socket.socket:
+        sock = self._sock
+        if sock is None or sock is not self._connection._sock:
+            return self._connect()
+        if self._end <= now():
+            self.hang_up()
+            return self._connect()
+        return sock
 
     def _connect(self) -> socket.socket:
         self._forget_socket()

@@ -21,6 +21,7 @@ INSTALL = "Install it: python -m pip install django-elasticache-sessions[aws]"
 CONNECT_SECONDS = 2.0
 READ_SECONDS = 3.0
 ATTEMPTS = 2
+_LONGEST_CODE = 64
 # They log at DEBUG what they sign and what AWS answered, tokens and keys included.
 _TALKATIVE = ("auth", "credentials", "endpoint", "hooks", "parsers", "utils")
 
@@ -64,18 +65,21 @@ def explain(error: Exception) -> str:
     if isinstance(error, exceptions.NoRegionError):
         return "no AWS region is set: set AWS_REGION"
     if isinstance(error, exceptions.ClientError):
-        return f"AWS answered {code_of(error)!r} to {error.operation_name}"
+        return f"AWS answered {code_of(error) or 'an error'!r} to {error.operation_name}"
     if isinstance(error, (ResponseParserError, LookupError)):
         return "what AWS answered makes no sense"
     if isinstance(error, (exceptions.ConnectionError, exceptions.HTTPClientError)):
         return f"AWS was not reached ({type(error).__name__})"
+    if isinstance(error, (exceptions.CredentialRetrievalError, exceptions.ProfileNotFound)):
+        return f"the AWS credentials could not be fetched ({type(error).__name__})"
     return f"AWS could not be asked ({type(error).__name__})"
 
 
 def code_of(error: Exception) -> str:
-    """Return the code that AWS gives an error, shortened; empty for an error that is not of AWS."""
+    """Return the code that AWS gives an error; empty for what does not look like one."""
     answer = getattr(error, "response", None) or {}
-    return str(answer.get("Error", {}).get("Code", ""))[:64]
+    code = str(answer.get("Error", {}).get("Code", "")).rpartition("#")[2]
+    return code if code.isalnum() and code.isascii() and len(code) <= _LONGEST_CODE else ""
 
 
 @contextmanager
