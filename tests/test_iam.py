@@ -168,6 +168,15 @@ def test_a_serverless_cache_is_told_apart_in_the_token(guarded, doorman, static,
     assert save()
 
 
+def test_a_role_is_assumed_in_the_region_of_the_environment(assumed, aws_profiles, monkeypatch):
+    aws_profiles.write_text(aws_profiles.read_text().replace("region = eu-central-1\n", ""))
+    monkeypatch.setenv("AWS_REGION", "eu-north-1")
+    assert (
+        "%2Feu-north-1%2F"
+        in make_credential_provider({"USER": "app", "CACHE_NAME": "sessions"}).get_credentials()[1]
+    )
+
+
 THROTTLED = Answer(
     status=400,
     body=b"<ErrorResponse><Error><Code>Throttling</Code><Message>Rate exceeded</Message></Error>"

@@ -37,6 +37,9 @@ def make_session() -> Session:
     from botocore.session import Session
 
     session = Session()
+    # botocore itself reads AWS_DEFAULT_REGION only; containers of AWS set AWS_REGION.
+    if region := os.environ.get("AWS_REGION"):
+        session.set_config_variable("region", region)
     session.set_default_client_config(
         Config(
             connect_timeout=CONNECT_SECONDS,
@@ -49,10 +52,7 @@ def make_session() -> Session:
 
 def find_region() -> str:
     """Return the region of `AWS_REGION`, `AWS_DEFAULT_REGION` or the profile; else nothing."""
-    region = os.environ.get("AWS_REGION")
-    if not region and is_installed():
-        region = make_session().get_config_variable("region")
-    return region or ""
+    return make_session().get_config_variable("region") or "" if is_installed() else ""
 
 
 def explain(error: Exception) -> str:
