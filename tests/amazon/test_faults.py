@@ -8,6 +8,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -142,6 +143,19 @@ def test_an_amazon_that_says_nothing_is_given_up(group, amazon: Front, monkeypat
     monkeypatch.setattr(asking, "READ_SECONDS", 0.2)
     amazon.held = {"DescribeReplicationGroups"}
     assert "was not answered in region eu-central-1 (ReadTimeoutError)" in problem()
+
+
+def test_an_amazon_that_drops_every_packet_is_given_up(group, monkeypatch):
+    monkeypatch.setattr(asking, "CONNECT_SECONDS", 0.2)
+    with ExitStack() as stack:
+        # A full queue of connections is as good as a security group that lets nothing in.
+        full = stack.enter_context(socket.create_server((LOOPBACK, 0), backlog=0))
+        for _ in range(2):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{LOOPBACK}:{full.getsockname()[1]}")
+        assert "was not answered in region eu-central-1 (ConnectTimeoutError)" in problem()
 
 
 def test_an_amazon_that_cannot_be_reached_is_told(group, monkeypatch):

@@ -104,6 +104,20 @@ def test_what_happened_in_an_outage_is_told_after_it(durable, relay, totals):
     assert totals("BreakerOpenings") == [1.0]
 
 
+def test_what_could_not_be_sent_is_kept(durable, relay, totals):
+    session = save(a=1)
+    relay.refuse()
+    for _ in range(2):
+        assert DurableSessionStore(session.session_key)["a"] == 1
+        # The next one tries the cache once more, with what was counted on the way.
+        get_homes().give_another_chance()
+    relay.heal()
+    assert DurableSessionStore(session.session_key)["a"] == 1
+    publish()
+    assert totals("FallbackLoads") == [2.0]
+    assert totals("BreakerOpenings") == [2.0]
+
+
 def test_what_was_told_is_not_told_again(durable, valkey, totals):
     session = save(a=1)
     valkey.flushall()

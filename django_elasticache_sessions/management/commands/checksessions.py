@@ -62,10 +62,17 @@ class Command(BaseCommand):
         """Print a finding, its level in colour on a terminal, and its mend below."""
         styles = {"ok": self.style.SUCCESS, "problem": self.style.ERROR}
         paint = styles.get(finding.level, self.style.WARNING)
-        self.stdout.write(f"{paint(f'{finding.level:<8}')} {finding.subject:<25} {finding.found}")
+        self.stdout.write(
+            f"{paint(f'{finding.level:<8}')} {finding.subject:<25} {_printable(finding.found)}"
+        )
         if finding.mend:
             self.stdout.write(f"{'':<8} {'':<25} -> {finding.mend}")
         self.stdout.flush()
+
+
+def _printable(text: str) -> str:
+    """Take out what would steer a terminal; servers' own texts are shown."""
+    return "".join(char if char.isprintable() or char == "\xa0" else "?" for char in text)
 
 
 def _summary(counts: Counter[Level]) -> str:
