@@ -53,6 +53,18 @@ def request_for(session: SessionStore) -> SessionStore:
 
 
 @either_way
+def test_a_new_session_that_could_not_be_saved_can_be_saved_later(relay, perform):
+    request = SessionStore()
+    request["a"] = 1
+    relay.refuse()
+    with pytest.raises(SessionStoreUnavailable):
+        perform(request, "save")
+    relay.heal()
+    perform(request, "save")
+    assert SessionStore(request.session_key)["a"] == 1
+
+
+@either_way
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_a_server_that_is_down_makes_the_store_unavailable_not_empty(
     relay, new_session, perform, operation

@@ -31,12 +31,18 @@ class Saving(Loading):
 
     def _create(self) -> Operation[None]:
         self._session_cache = self._data()
+        is_new = self.session_key is None
         for _ in range(_CREATE_ATTEMPTS):
             self._session_key = keys.new_session_key()
             try:
                 yield from self._store_new()
             except CreateError:
                 continue
+            except SessionStoreError:
+                if is_new:
+                    # Nothing is stored under it: a second save is a first one, not a late one.
+                    self._session_key = None
+                raise
             self.modified = True
             return
         raise SessionStoreError(
