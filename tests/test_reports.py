@@ -123,6 +123,17 @@ def test_many_fields_that_are_too_large_together_are_refused(session, settings):
     assert len(SessionStore(session.session_key).load()) == 3
 
 
+def test_a_session_above_a_lowered_limit_may_be_touched_and_emptied(session, settings):
+    session["cart"], session["note"] = "c" * 900, "n" * 900
+    session.save()
+    settings.ELASTICACHE_SESSIONS = {"MAX_SESSION_BYTES": 500}
+    SessionStore(session.session_key).save()
+    request = SessionStore(session.session_key)
+    del request["note"]
+    request.save()
+    assert "note" not in SessionStore(session.session_key)
+
+
 def test_a_small_value_that_inflates_above_the_limit_is_refused_at_the_save(session, settings):
     settings.ELASTICACHE_SESSIONS = {"MAX_SESSION_BYTES": 2000}
     session["cart"] = "a" * 100_000
