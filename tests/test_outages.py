@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import resource
 import threading
 import time
+from contextlib import ExitStack, suppress
 
 import pytest
 from django.contrib.sessions.backends.base import UpdateError
@@ -417,6 +420,21 @@ def test_connections_that_are_all_in_use_are_a_clear_error(relay, new_session, s
         SessionStore(session_key).load()
     slow.join()
     relay.heal()
+    assert SessionStore(session_key)["a"] == 1
+
+
+def test_a_process_without_file_descriptors_is_told_and_recovers(new_session, server, settings):
+    session_key = new_session(a=1).session_key
+    point_sessions_at(settings, server.url)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, limits[1]))
+    with ExitStack() as taken:
+        taken.callback(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
+        with suppress(OSError):
+            while True:
+                taken.callback(os.close, os.open(os.devnull, os.O_RDONLY))
+        with pytest.raises(SessionStoreUnavailable, match="no connection"):
+            SessionStore(session_key).load()
     assert SessionStore(session_key)["a"] == 1
 
 
