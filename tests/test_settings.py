@@ -43,6 +43,7 @@ operations = pytest.mark.parametrize("operate", [load, aload, save])
         ("key_prefix", "session"),
         ("encrypt", True),
         ("encryption_keys", None),
+        ("kms_wrapped_keys", None),
         ("compress_above_bytes", 1024),
         ("max_session_bytes", 1024 * 1024),
         ("absolute_age", None),
