@@ -20,10 +20,10 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from . import cloudwatch, dashboard, live
+from . import cloudwatch, dashboard, live, sizes
 from .backends.base import HashSessionStore
 from .changelist import KindFilter, LiveSessionChangeList
-from .display import largest_field, table_of_sizes, table_of_values
+from .display import largest_field, printable, table_of_sizes, table_of_values
 from .exceptions import SessionStoreUnavailable
 from .management.users import find_user_ids
 from .models import LiveSession
@@ -208,10 +208,16 @@ class LiveSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return super().response_action(request, queryset, *args, **kwargs)
 
     def get_urls(self) -> list[URLPattern]:
-        """Add the dashboard's address; before the others, which take it for a session's id."""
-        name = f"{self.opts.app_label}_{self.opts.model_name}_dashboard"
-        view = self.admin_site.admin_view(self.dashboard_view)
-        return [path("dashboard/", view, name=name), *super().get_urls()]
+        """Add addresses of ours; before the others, which take them for a session's id."""
+        ours = {"dashboard": self.dashboard_view, "sizes": self.sizes_view}
+        model = f"{self.opts.app_label}_{self.opts.model_name}"
+        return [
+            *(
+                path(f"{name}/", self.admin_site.admin_view(view), name=f"{model}_{name}")
+                for name, view in ours.items()
+            ),
+            *super().get_urls(),
+        ]
 
     def dashboard_view(self, request: HttpRequest) -> HttpResponse:
         """Show how the sessions and their stores are, and which store does not serve."""
@@ -233,6 +239,28 @@ class LiveSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         }
         name = "admin/django_elasticache_sessions/livesession/dashboard.html"
         return TemplateResponse(request, name, context, status=200 if stats.live else 503)
+
+    def sizes_view(self, request: HttpRequest) -> HttpResponseBase:
+        """Show the largest of the sessions that expire last, or say that the store does not serve.
+
+        Of those alone: to look at all of them would take as long as there are many.
+        """
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        return self._served(request, self._sizes, request)
+
+    def _sizes(self, request: HttpRequest) -> HttpResponse:
+        found = sizes.examine(live.page(limit=live.MAX_PAGE).sessions)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": _("Largest sessions"),
+            "opts": self.opts,
+            "sizes": found,
+            "sessions": [(one, largest_field(one.field_sizes)) for one in found.largest],
+            "fields": [(printable(field.name), field) for field in found.fields],
+        }
+        name = "admin/django_elasticache_sessions/livesession/sizes.html"
+        return TemplateResponse(request, name, context)
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
         """List sessions, or say that the store does not serve."""

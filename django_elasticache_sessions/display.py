@@ -19,7 +19,7 @@ def largest_field(sizes: Mapping[str, int]) -> str:
     if not sizes:
         return ""
     name = max(sizes, key=sizes.__getitem__)
-    return f"{_printable(name)} ({filesizeformat(sizes[name])})"
+    return f"{printable(name)} ({filesizeformat(sizes[name])})"
 
 
 def table_of_sizes(sizes: Mapping[str, int]) -> str:
@@ -45,7 +45,7 @@ def is_sensitive(name: str) -> bool:
 
 
 def _table(heading: str, cell: str, rows: Iterable[tuple[str, str]]) -> str:
-    shown = ((_printable(name), _printable(text)) for name, text in rows)
+    shown = ((printable(name), printable(text)) for name, text in rows)
     lines = format_html_join("", '<tr><th scope="row">{}</th>' + cell + "</tr>", shown)
     if not lines:
         return ""
@@ -62,6 +62,6 @@ def _as_text(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False, default=repr)
 
 
-def _printable(text: str) -> str:
-    # Control characters and lone surrogates are no HTML.
+def printable(text: str) -> str:
+    """Return a text without what is no HTML: control characters and lone surrogates."""
     return "".join(char if char.isprintable() or char == "\n" else "\ufffd" for char in text)

@@ -72,6 +72,20 @@ def listed(shown: str) -> list[str]:
     return [unquote(pk) for pk in re.findall(r"livesession/([^/]+)/change", shown)]
 
 
+def test_the_largest_sessions_and_fields_come_first(staff, new):
+    client = staff(superuser=True)
+    small, large = new(note="x"), new(basket="".join(secrets.token_hex(2000)))
+    page = client.get(f"{LIST}sizes/").content.decode()
+    assert page.index(large) < page.index(small)
+    assert page.rindex(">basket<") < page.rindex(">note<")
+    assert re.search(r">basket</th><td>1</td><td>\d\.\d\xa0KB<", page)
+
+
+def test_the_sizes_are_for_those_who_may_see_sessions(staff, new):
+    assert staff("view_livesession").get(f"{LIST}sizes/").status_code == 200
+    assert staff("delete_livesession").get(f"{LIST}sizes/").status_code == 403
+
+
 def test_the_list_shows_sessions_users_and_sizes(staff, new):
     client = staff("view_livesession")
     anna = User.objects.create(username="anna")

@@ -81,6 +81,11 @@ def test_the_message_after_many_were_ended(staff, session_ids):
     refuse_errors(staff.post(LIST, data, follow=True))
 
 
+@pytest.mark.parametrize("name", ["dashboard", "sizes"])
+def test_the_pages_of_figures(staff, session_ids, name):
+    refuse_errors(staff.get(f"{LIST}{name}/"))
+
+
 def test_the_store_that_is_away(staff, monkeypatch):
     def away(*args, **kwargs):
         raise SessionStoreUnavailable("The store did not serve.")
