@@ -144,10 +144,10 @@ def sparkline(values: Sequence[float | None]) -> Drawing:
 
 
 def ceiling(count: int) -> int:
-    """Return the next of 1, 2, 5, 10, 20, 50, ... that is not below a count."""
+    """Return the next round number that is not below a count."""
     step = 1
     while True:
-        for factor in (1, 2, 5):
+        for factor in (1, 2, 3, 4, 5, 6, 8):
             if count <= factor * step:
                 return factor * step
         step *= 10

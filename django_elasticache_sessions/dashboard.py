@@ -6,7 +6,7 @@ What is not known is said to be so, and is never a zero.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -18,7 +18,7 @@ from django.utils.translation import gettext_lazy, pgettext
 
 from . import charts
 from .charts import Bar, Chart, Drawing
-from .events import Period
+from .events import Period, total
 from .stats import CacheStats, DatabaseStats, Stats, TimeLeft
 
 #: The ranges of time to choose from, the first unless another is asked for.
@@ -78,8 +78,8 @@ def _chief(stats: Stats, span: str) -> list[Fact]:
             value=_count(live and live.anonymous),
             note=_share(live.anonymous, every) if live and every else "",
         ),
-        Fact(name=_("Created"), value=_count(_sum(p.created for p in periods)), note=note),
-        Fact(name=_("Ended"), value=_count(_sum(p.ended for p in periods)), note=note),
+        Fact(name=_("Created"), value=_count(total(periods, "created")), note=note),
+        Fact(name=_("Ended"), value=_count(total(periods, "ended")), note=note),
     ]
 
 
@@ -233,7 +233,7 @@ def _memory(used: int | None, most: int | None) -> Fact:
 
 
 def _latency(seconds: float) -> Fact:
-    value = _("%(number)s ms") % {"number": number_format(seconds * 1000, 2)}
+    value = _("%(number)s ms") % {"number": _number(seconds * 1000, 2)}
     return Fact(name=_("Round trip"), value=value)
 
 
@@ -244,23 +244,19 @@ def _periods(stats: Stats, span: str) -> Sequence[Period]:
     return events.hours if span == "day" else events.minutes
 
 
-def _sum(counts: Iterable[int | None]) -> int | None:
-    known = [count for count in counts if count is not None]
-    return sum(known) if known else None
-
-
 def _count(number: int | None) -> str:
     return _not_told() if number is None else str(localize(number))
 
 
 def _number(number: float | None, places: int) -> str:
-    return _not_told() if number is None else number_format(number, places)
+    # Left to itself, number_format() cuts off what it should round.
+    return _not_told() if number is None else number_format(round(number, places), places)
 
 
 def _share(part: int | None, whole: int | None) -> str:
     if part is None or not whole:
         return _not_told()
-    return _("%(number)s %%") % {"number": number_format(100 * part / whole, 1)}
+    return _("%(number)s %%") % {"number": _number(100 * part / whole, 1)}
 
 
 def _clock(moment: datetime) -> str:

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from .exceptions import ForeignType
 from .keys import Naming
@@ -65,6 +65,13 @@ def parse(replies: Iterable[Any], now: int) -> Events:
         minutes=_periods(counts, b"m", _MINUTE_SECONDS, now, MINUTES, since),
         hours=_periods(counts, b"h", _HOUR_SECONDS, now, HOURS, since),
     )
+
+
+def total(periods: Iterable[Period], kind: Literal["created", "ended"]) -> int | None:
+    """Return how many were created, or ended, in periods; `None` where nobody can tell."""
+    counts = [getattr(period, kind) for period in periods]
+    known: list[int] = [count for count in counts if count is not None]
+    return sum(known) if known else None
 
 
 def _periods(

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import accumulate
+from typing import Literal
 
+from .events import total
 from .stats import Stats
 
 _PREFIX = "django_elasticache_sessions"
@@ -21,6 +24,7 @@ def render(stats: Stats) -> str:
     return "\n".join(lines) + "\n"
 
 
+_KINDS: tuple[Literal["created", "ended"], ...] = ("created", "ended")
 _Metric = tuple[str, str, str, list[tuple[str, int | float | None]]]
 
 
@@ -36,6 +40,14 @@ def _metrics(stats: Stats) -> Iterator[_Metric]:
             ('{kind="anonymous"}', live.anonymous),
         ]
         yield "live", "gauge", "Sessions that live.", kinds
+    if stats.time_left is not None:
+        yield "expiring", "gauge", "Live sessions that expire within seconds.", _expiring(stats)
+    yield (
+        "breaker_open",
+        "gauge",
+        "Whether this process leaves the store alone.",
+        [(f'{{store="{store}"}}', int(state == "open")) for store, state in stats.breakers.items()],
+    )
     yield (
         "latency_seconds",
         "gauge",
@@ -55,6 +67,16 @@ def _metrics(stats: Stats) -> Iterator[_Metric]:
         yield "ended_rows", "gauge", "Marks of sessions that have ended.", [("", database.ended)]
     if cache:
         yield "pending", "gauge", "Sessions that wait for the database.", [("", cache.pending)]
+        for kind in _KINDS:
+            yield (
+                f"{kind}_lately",
+                "gauge",
+                f"Sessions {kind} in the last hour and the last day.",
+                [
+                    ('{within="1h"}', total(cache.events.minutes, kind)),
+                    ('{within="24h"}', total(cache.events.hours, kind)),
+                ],
+            )
         yield (
             "memory_used_bytes",
             "gauge",
@@ -92,3 +114,13 @@ def _metrics(stats: Stats) -> Iterator[_Metric]:
             "Reads of keys that were not there.",
             [("", cache.keyspace_misses)],
         )
+
+
+def _expiring(stats: Stats) -> list[tuple[str, int | float | None]]:
+    ranges = stats.time_left or ()
+    sums = accumulate(left.signed_in + left.anonymous for left in ranges)
+    return [
+        (f'{{within_seconds="{left.within_seconds}"}}', count)
+        for left, count in zip(ranges, sums, strict=True)
+        if left.within_seconds is not None
+    ]

@@ -132,7 +132,10 @@ def test_a_server_that_does_not_tell_its_figures_costs_only_those(settings):
 
 def test_the_table_has_the_numbers(sessions):
     shown = run()
-    for text in ("Live sessions                3", "signed in", "eviction policy", "noeviction"):
+    for text in (
+        *("Live sessions                3", "signed in", "eviction policy", "noeviction"),
+        *("created, last hour         3", "ended, last 24 hours       0", "within 14 days      3"),
+    ):
         assert text in shown
 
 
@@ -141,6 +144,8 @@ def test_json_is_alone_on_the_output(sessions):
     assert told["live"] == {"signed_in": 1, "anonymous": 2}
     assert told["cache"]["used_memory_bytes"] > 0
     assert told["problems"] == {}
+    assert told["cache"]["events"]["hours"][-1]["created"] == 3
+    assert sum(left["anonymous"] for left in told["cache"]["time_left"]) == 2
 
 
 @pytest.mark.parametrize("language", ["en", "de", "fr"])
@@ -159,6 +164,10 @@ def test_prometheus_can_read_the_metrics_in_any_language(sessions, language, set
     assert values["live", "anonymous"] == 2
     assert values["store_up", "cache"] == 1
     assert values["evicted_keys_total",] == 0
+    assert values["created_lately", "1h"] == values["created_lately", "24h"] == 3
+    assert values["ended_lately", "1h"] == 0
+    assert values["expiring", "86400"] == 0
+    assert values["expiring", "1209600"] == 3
     assert values["latency_seconds", "cache"] > 0
     assert (("store_up", "database") in values) == (settings.SESSION_ENGINE == CACHED_DB_ENGINE)
     assert all(family.documentation for family in families.values())

@@ -16,6 +16,7 @@ from django.template.defaultfilters import filesizeformat
 from ... import cloudwatch, live
 from ...cloudwatch import Readings, report
 from ...cloudwatch.reading import get_options
+from ...events import total
 from ...exceptions import AWSUnavailable
 from ...prometheus import render
 from ...stats import Stats
@@ -141,13 +142,22 @@ def _lines(stats: Stats) -> Iterator[tuple[str, str]]:
         yield "Live sessions", str(live.signed_in + live.anonymous)
         yield "  signed in", str(live.signed_in)
         yield "  anonymous", str(live.anonymous)
+    soon = 0
+    for left in (stats.time_left or ())[:-1]:
+        soon += left.signed_in + left.anonymous
+        yield f"  expire within {_hours(left.within_seconds)}", str(soon)
     yield "Session cache", stats.problems.get("cache") or "answers"
     if cache:
         yield "  server", cache.version or "not told"
         yield "  round trip", f"{cache.latency_seconds * 1000:.2f} ms"
         yield "  sessions", str(cache.signed_in + cache.anonymous)
         yield "  waiting for the database", str(cache.pending)
+        yield "  created, last hour", _or_not_told(total(cache.events.minutes, "created"))
+        yield "  ended, last hour", _or_not_told(total(cache.events.minutes, "ended"))
+        yield "  created, last 24 hours", _or_not_told(total(cache.events.hours, "created"))
+        yield "  ended, last 24 hours", _or_not_told(total(cache.events.hours, "ended"))
         yield "  memory", _memory(cache.used_memory_bytes, cache.max_memory_bytes)
+        yield "  memory fragmentation", _or_not_told(cache.fragmentation_ratio)
         yield "  eviction policy", cache.eviction_policy or "not told"
         yield "  evicted keys", _or_not_told(cache.evicted_keys)
         yield "  hit rate", _share(cache.keyspace_hits, cache.keyspace_misses)
@@ -161,6 +171,11 @@ def _lines(stats: Stats) -> Iterator[tuple[str, str]]:
         yield "  sessions", str(database.signed_in + database.anonymous)
         yield "  marks of ended sessions", str(database.ended)
         yield "  newer than in the cache", str(database.stale)
+
+
+def _hours(seconds: int | None) -> str:
+    hours = (seconds or 0) // 3600
+    return f"{hours // 24} days" if hours > 24 else f"{hours} h"
 
 
 def _memory(used: int | None, most: int | None) -> str:
@@ -177,5 +192,5 @@ def _share(hits: int | None, misses: int | None) -> str:
     return f"{hits / (hits + misses):.1%}"
 
 
-def _or_not_told(value: int | None) -> str:
+def _or_not_told(value: float | None) -> str:
     return "not told" if value is None else str(value)
