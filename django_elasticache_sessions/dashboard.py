@@ -54,7 +54,7 @@ class Dashboard:
     sections: Sequence[Section]
 
 
-def make(stats: Stats, span: str, more: Iterable[Section] = ()) -> Dashboard:
+def make(stats: Stats, span: str, more: Sequence[Section] = ()) -> Dashboard:
     """Return the page for one of `SPANS`, with `more` sections at its end."""
     sections = [_sessions(stats, span), _cache(stats)]
     if stats.database or "database" in stats.problems:
