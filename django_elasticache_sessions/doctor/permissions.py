@@ -19,6 +19,7 @@ NEEDED = (
     "expire",
     "hdel",
     "hget",
+    "hincrby",
     "hkeys",
     "hmget",
     "hset",
@@ -46,6 +47,8 @@ TRIALS: tuple[tuple[str, ...], ...] = (
     ("expire", "@", "1"),
     ("hdel", "@", "a"),
     ("hget", "@", "a"),
+    # Not a number: refused, after the permission was looked at.
+    ("hincrby", "@", "a", "b"),
     ("hkeys", "@"),
     ("hmget", "@", "a"),
     # A field without a value is refused, after the permission was looked at.
