@@ -607,6 +607,12 @@ def test_a_users_index_lives_as_long_as_its_longest_session(store):
     assert 998 <= store.ttl(USER_INDEX) <= 1000
 
 
+def test_a_foreign_value_in_the_place_of_a_users_index_gives_way(store):
+    store.set(USER_INDEX, "planted")
+    index_user(store)
+    assert store.zrange(USER_INDEX, 0, -1) == [SID.encode()]
+
+
 def test_a_users_index_forgets_its_dead(store):
     plant_dead(store, 30, USER_INDEX)
     index_user(store)
