@@ -170,7 +170,7 @@ def seed_events() -> None:
     with get_redis_connection("sessions").pipeline() as pipe:
         for ago in range(1, DAY_SECONDS // 60):
             busy = 1.3 - math.cos((minute - ago) % 1440 / 1440 * 2 * math.pi)
-            for kind, most in (("c", 6), ("e", 3)):
+            for kind, most in (("c", 30), ("e", 20)):
                 count = int(most * busy * choice.random())
                 key = naming.events(choice.randrange(naming.buckets))
                 if not count:

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser
 
 from tests.example.conftest import start_demo
 
-from .visits import DESK, DEVICES, FIREFOX, LIST, PHONE, Visit, chromium
+from .visits import DASHBOARD, DESK, DEVICES, FIREFOX, LIST, PHONE, Visit, chromium
 
 
 class Picture(NamedTuple):
@@ -30,6 +30,7 @@ class Picture(NamedTuple):
 PICTURES = (
     Picture("live-sessions", f"{LIST}?whose=signed-in", viewport={"width": 1280, "height": 700}),
     Picture("live-session", LIST, link="#result_list tr:nth-child(2) th a", whole=True),
+    Picture("dashboard", DASHBOARD, viewport={"width": 1280, "height": 700}, whole=True),
     Picture("live-sessions-phone", LIST, viewport=PHONE, scheme="dark"),
     Picture("session", "/session/", user="shopper", viewport={"width": 1000, "height": 640}),
     Picture("devices", DEVICES, user="shopper", viewport={"width": 1000, "height": 700}),

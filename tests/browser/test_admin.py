@@ -129,3 +129,14 @@ def test_each_end_is_in_the_log(visit):
 def test_who_may_not_look_finds_nothing(visit):
     page = visit(user_agent=FIREFOX).sign_in("staff", "/admin/")
     assert not re.search("live sessions", page.inner_text("body"), re.IGNORECASE)
+
+
+def test_staff_reads_the_figures_on_the_dashboard(visit):
+    staff = visit()
+    page = staff.sign_in("admin", LIST)
+    staff.click("Dashboard")
+    assert "Live sessions" in page.inner_text("dl.chief")
+    staff.click("Last 24 hours")
+    assert "Last 24 hours" in page.inner_text("nav.span [aria-current]")
+    page.locator("#created-and-ended summary").click()
+    assert page.locator("#created-and-ended tbody tr").count() == 24

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
-from .visits import DESK, DEVICES, LIST, PHONE
+from .visits import DASHBOARD, DESK, DEVICES, LIST, PHONE, SIZES
 
 #: What the law asks for in many places; Django's search box lacks what is merely advised.
 RULES = {
@@ -14,14 +14,21 @@ RULES = {
 }
 POLICY = "default-src 'self'"
 #: Where each page's own content is: the rest of an admin page is Django's.
-CONTENT = {LIST: "#content", "session": "#content", "question": "#content", DEVICES: "main"}
+CONTENT = {
+    LIST: "#content",
+    DASHBOARD: "#content",
+    SIZES: "#content",
+    "session": "#content",
+    "question": "#content",
+    DEVICES: "main",
+}
 PAGES = tuple(CONTENT)
 
 
 def open_page(visit, name: str, **options):
     """Sign in and go to a page as a visitor would."""
     staff = visit(**options)
-    page = staff.sign_in("admin", DEVICES if name == DEVICES else LIST)
+    page = staff.sign_in("admin", name if name.startswith("/") else LIST)
     if name in ("session", "question"):
         staff.click(page.locator("#result_list th.field-name a").nth(1))
     if name == "question":
@@ -54,7 +61,7 @@ def test_a_dark_page_is_dark(visit, name):
     assert max(dark) < 80 < 200 < min(light)
 
 
-@pytest.mark.parametrize("path", [LIST, DEVICES])
+@pytest.mark.parametrize("path", [LIST, DASHBOARD, DEVICES])
 def test_a_page_needs_no_inline_code(visit, path):
     staff = visit()
     staff.sign_in("admin")

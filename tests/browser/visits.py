@@ -11,6 +11,8 @@ from typing import Any
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, sync_playwright
 
 LIST = "/admin/django_elasticache_sessions/livesession/"
+DASHBOARD = f"{LIST}dashboard/"
+SIZES = f"{LIST}sizes/"
 DEVICES = "/devices/"
 PASSWORD = "leaf-and-kettle"
 DESK = {"width": 1280, "height": 800}
