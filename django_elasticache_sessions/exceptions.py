@@ -19,6 +19,10 @@ class SessionStoreUnavailable(SessionStoreError):
     """
 
 
+class PartUnavailable(SessionStoreUnavailable):
+    """A node of the session store's cluster did not serve; sessions on others are served."""
+
+
 class DatabaseUnavailable(SessionStoreUnavailable):
     """The fallback database could not be reached or refused to serve."""
 

@@ -23,7 +23,7 @@ from .exceptions import (
     ReplyTooLarge,
     SessionStoreUnavailable,
 )
-from .homes import Homes, ask_cache, ask_database, get_homes
+from .homes import Homes, ask_cache, ask_database, drop_if_stale, get_homes
 from .keys import Naming, SessionName
 from .operations import (
     MISSING,
@@ -60,6 +60,8 @@ def load(
         if cached is None and (older := older_names()):
             names = (name, *older)
             cached, origin = yield from _cached(homes, tuple(older))
+        if cached and homes.is_partly_down and (yield from drop_if_stale(homes, cached.name)):
+            cached, origin = yield from _cached(homes, (cached.name,))
         if cached and cached.origin == origin and not cached.is_disputed:
             return cached
         if cached:
@@ -300,17 +302,19 @@ def _hand_over(homes: Homes) -> Operation[None]:
 def _cached(
     homes: Homes, names: tuple[SessionName, ...]
 ) -> Operation[tuple[StoredSession | None, bytes]]:
-    """Return the session found in the cache, if any, and which primary the cache is."""
-    commands = tuple(command for name in names for command in read_commands(name))
+    """Return the session found in the cache, if any, and which primary answers for it."""
+    commands = tuple(
+        command for name in names for command in (*read_commands(name), ("TIME",), ORIGIN)
+    )
     try:
-        *replies, server_time, origin = yield from ask_cache(homes, (*commands, ("TIME",), ORIGIN))
+        replies = iter((yield from ask_cache(homes, commands)))
     except ReplyTooLarge as problem:
         for name in names:
             security_logger.warning("Session %s rejected: %s.", name.sid, problem)
         return None, b""
-    homes.clock.note(server_time)
-    homes.note_origin(origin)
-    for name, fields, ttl in zip(names, replies[::2], replies[1::2], strict=True):
+    for name, fields, ttl, time_reply, origin in zip(names, *[replies] * 4, strict=True):
+        homes.clock(name.bucket).note(time_reply)
+        homes.note_origin(name.bucket, origin)
         try:
             stored = parse_session(name, fields, ttl)
         except InvalidValue as problem:
@@ -318,7 +322,7 @@ def _cached(
             continue
         if stored:
             return stored, origin
-    return None, origin
+    return None, b""
 
 
 def _stored(

@@ -18,13 +18,14 @@ Kind = Literal["cache", "database"]
 
 
 class Health:
-    """What this process last saw of one store."""
+    """What this process last saw of one store, or of a part of it."""
 
-    __slots__ = ("_alias", "_kind", "_lock", "is_up")
+    __slots__ = ("_alias", "_kind", "_lock", "_name", "is_up")
 
-    def __init__(self, alias: str, kind: Kind = "cache") -> None:
-        """Take the alias in `CACHES` or `DATABASES`."""
+    def __init__(self, alias: str, kind: Kind = "cache", *, part: str = "") -> None:
+        """Take the alias in `CACHES` or `DATABASES`, and what a part is called."""
         self._alias = alias
+        self._name = f"{_NAMES[kind]} {alias!r}{part and f' ({part})'}"
         self._kind: Kind = kind
         self._lock = Lock()
         self.is_up = True
@@ -32,13 +33,13 @@ class Health:
     def failed(self, problem: SessionStoreUnavailable) -> None:
         """Take note that the store did not serve."""
         if self._changes(is_up=False):
-            logger.error("%s %r is unavailable. %s", _NAMES[self._kind], self._alias, problem)
+            logger.error("%s is unavailable. %s", self._name, problem)
             _send(store_unavailable, self._kind, alias=self._alias, problem=problem)
 
     def answered(self) -> None:
         """Take note that the store served."""
         if self._changes(is_up=True):
-            logger.warning("%s %r is available again.", _NAMES[self._kind], self._alias)
+            logger.warning("%s is available again.", self._name)
             _send(store_recovered, self._kind, alias=self._alias)
 
     def _changes(self, *, is_up: bool) -> bool:

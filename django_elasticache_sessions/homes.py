@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from django.core.signals import setting_changed
@@ -11,11 +11,11 @@ from django.core.signals import setting_changed
 from . import occurrences, rows, scripts
 from .breaker import LONGEST_PAUSE_SECONDS, Breaker
 from .conf import get_configuration
-from .exceptions import DatabaseUnavailable, SessionStoreUnavailable
+from .exceptions import DatabaseUnavailable, PartUnavailable, SessionStoreUnavailable
 from .health import Health
 from .keys import SessionName
 from .occurrences import Occurrences
-from .operations import Command, Operation, run
+from .operations import Command, Operation, Word, run
 from .statements import Statement
 
 T = TypeVar("T")
@@ -35,7 +35,7 @@ class _Unfinished(SessionStoreUnavailable):
 
 
 class ServerClock:
-    """The cache's clock, as this process knows it: never ahead of what it shows there."""
+    """The clock of a server, as this process knows it: never ahead of what it shows there."""
 
     def __init__(self) -> None:
         """Begin with nothing known."""
@@ -64,7 +64,6 @@ class Homes:
         self.database_alias = database_alias
         self.cache = Breaker()
         self.database = Breaker()
-        self.clock = ServerClock()
         self.occurrences = Occurrences()
         self.database_health = Health(database_alias, "database")
         #: Why the database did not serve when last asked.
@@ -73,14 +72,34 @@ class Homes:
         self.has_marked = False
         self._next_reconciliation = 0.0
         self._aftermath_ends = 0.0
-        self._origin = b""
+        self._partly_down_until = 0.0
+        # By bucket: in a cluster they lie on several servers.
+        self._origins: dict[int, bytes] = {}
+        self._clocks: dict[int, ServerClock] = {}
         self._waiting: dict[SessionName, None] = {}
 
-    def note_origin(self, origin: bytes) -> None:
-        """Note which primary answers."""
-        if self._origin and origin != self._origin:
+    @property
+    def is_partly_down(self) -> bool:
+        """Whether a node of the cache did not serve a short while ago, though others may."""
+        return time.monotonic() < self._partly_down_until
+
+    def note_part_down(self) -> None:
+        """Note that a node did not serve: others' sessions need not suffer."""
+        self._partly_down_until = time.monotonic() + AFTERMATH_SECONDS
+
+    def clock(self, bucket: int) -> ServerClock:
+        """Return the clock of the server that a bucket lies on."""
+        clock = self._clocks.get(bucket)
+        return clock or self._clocks.setdefault(bucket, ServerClock())
+
+    def note_origin(self, bucket: int, origin: bytes) -> None:
+        """Note which primary answers for a bucket."""
+        known = self._origins.get(bucket)
+        if known == origin:
+            return
+        if known or (self._origins and origin not in self._origins.values()):
             self.begin_aftermath()
-        self._origin = origin
+        self._origins[bucket] = origin
 
     def begin_aftermath(self) -> None:
         """Note that the cache serves again, or another one does: others may not know it yet."""
@@ -107,9 +126,12 @@ class Homes:
         self.cache, self.database = Breaker(), Breaker()
 
     def is_reconciliation_due(self) -> bool:
-        """Tell one caller per interval to look for hashes to be dropped; all, while some are."""
+        """Tell one caller per interval to look for hashes to be dropped; all, while some are.
+
+        Those of a node that is down cannot be: see `drop_if_stale`.
+        """
         now = time.monotonic()
-        if self.has_marked or now < self._aftermath_ends:
+        if (self.has_marked or now < self._aftermath_ends) and not self.is_partly_down:
             return True
         if now < self._next_reconciliation:
             return False
@@ -141,6 +163,9 @@ def ask_cache(homes: Homes, commands: tuple[Command, ...]) -> Operation[list[Any
     except _Unfinished:
         # The cache serves, but may not be believed yet.
         raise
+    except PartUnavailable:
+        homes.note_part_down()
+        raise
     except SessionStoreUnavailable:
         if homes.cache.failed():
             homes.occurrences.note("breaker_openings")
@@ -167,15 +192,17 @@ def _ask_and_count(homes: Homes, commands: tuple[Command, ...]) -> Operation[lis
     return replies[len(more) :]
 
 
-def deadline_ms(homes: Homes) -> Operation[int]:
-    """Return until when, by the server's clock, a command that is sent now will be waited for.
+def deadline_ms(homes: Homes, name: SessionName) -> Operation[int]:
+    """Return until when, by its server's clock, a command that is sent now will be waited for.
 
     What a frozen server does later must not go on top of what others saved in the meantime.
     """
-    if not homes.clock.is_known:
-        [reply] = yield from ask_cache(homes, (("TIME",),))
-        homes.clock.note(reply)
-    return homes.clock.deadline_ms(get_configuration().patience_seconds)
+    clock = homes.clock(name.bucket)
+    if not clock.is_known:
+        # The key leads to the server; see Routing in drivers.cluster.
+        _, reply = yield from ask_cache(homes, (("EXISTS", name.hash_key), ("TIME",)))
+        clock.note(reply)
+    return clock.deadline_ms(get_configuration().patience_seconds)
 
 
 def ask_database(
@@ -208,7 +235,6 @@ def reconcile(homes: Homes, *, most_batches: int | None = None) -> Operation[int
     a database that does not serve is only a problem where this process knows of such hashes. Raises
     `SessionStoreUnavailable`.
     """
-    naming = get_configuration().naming
     mended, batches = 0, 0
     while True:
         try:
@@ -224,17 +250,46 @@ def reconcile(homes: Homes, *, most_batches: int | None = None) -> Operation[int
             homes.has_marked = True
             raise _Unfinished("The session store is still being brought up to date.")
         batches += 1
-        names = [naming.from_digest(row.sid) for row in found]
-        yield tuple(
-            run(
-                scripts.DROP,
-                (name.hash_key, name.index_key),
-                (name.sid, row.version, int(row.is_ended)),
-            )
-            for name, row in zip(names, found, strict=True)
-        )
-        yield from ask_database(homes, rows.unmark, tuple(found))
+        try:
+            yield from _drop(homes, found)
+        except PartUnavailable:
+            if most_batches is None:
+                raise
+            # They stay marked. Until their node serves again, sessions are looked at one by one.
+            homes.note_part_down()
+            return mended
         mended += len(found)
+
+
+def drop_if_stale(homes: Homes, name: SessionName) -> Operation[bool]:
+    """Drop a session's hash if it may be older than its row; tell whether it was.
+
+    While some hashes cannot be dropped because their node is down, others are believed only after
+    this question. Raises `SessionStoreUnavailable`.
+    """
+    try:
+        found = yield from ask_database(homes, rows.stale_among, (name.digest,))
+    except DatabaseUnavailable:
+        if homes.has_marked:
+            raise
+        return False
+    if found:
+        yield from _drop(homes, found)
+    return bool(found)
+
+
+def _drop(homes: Homes, found: Sequence[rows.Stale]) -> Operation[None]:
+    naming = get_configuration().naming
+    names = [naming.from_digest(row.sid) for row in found]
+    yield tuple(
+        run(scripts.DROP, (name.hash_key, name.index_key), _drop_words(name, row))
+        for name, row in zip(names, found, strict=True)
+    )
+    yield from ask_database(homes, rows.unmark, tuple(found))
+
+
+def _drop_words(name: SessionName, row: rows.Stale) -> tuple[Word, ...]:
+    return (name.sid, row.version, int(row.is_ended))
 
 
 _homes: dict[tuple[str, str], Homes] = {}

@@ -37,8 +37,12 @@ MISSING = 0
 NAME_TAKEN = -1
 OTHER_VERSION = -2
 METADATA_FIELD = "~"
-#: Asks which primary answers; stands last among the commands of a round trip. The reply is bytes.
+#: Asks which primary answers the commands before it; stands last among the commands of a round
+#: trip, and once more after those of each bucket where there are several. The reply is bytes.
 ORIGIN: Command = ("INFO", "replication")
+#: Asks for the figures of the server, alone in a round trip. The reply is bytes; of a cluster it is
+#: a list of those of each primary.
+INFO: Command = ("INFO",)
 SAME_USER = "="
 _METADATA = re.compile(
     rb"(\d{1,18}) (\d{1,18}) (\d{1,18}) (\d{1,18}) ([A-Za-z0-9_-]*)"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from . import operations, rows, scripts
@@ -58,7 +59,7 @@ def create(homes: Homes, naming: Naming, name: SessionName, new: NewSession) -> 
 def save(homes: Homes, naming: Naming, stored: StoredSession, change: Save) -> Operation[int]:
     """Merge changes into the hash alone. Raises `SessionStoreUnavailable` where there is none."""
     try:
-        deadline = yield from deadline_ms(homes)
+        deadline = yield from deadline_ms(homes, stored.name)
     except SessionStoreUnavailable:
         raise SessionStoreUnavailable(_NEITHER) from None
     commands = _save_commands(naming, stored, change, most=0, deadline=deadline)
@@ -77,7 +78,7 @@ def save_behind(
     Return the version, `MISSING`, or, where nothing was changed, `NOT_HERE` or `TOO_MANY`.
     """
     most = -(-MOST_PENDING // naming.buckets)
-    deadline = yield from deadline_ms(homes)
+    deadline = yield from deadline_ms(homes, stored.name)
     commands = _save_commands(naming, stored, change, most=most, deadline=deadline)
     [version, *_] = yield from ask_cache(homes, commands)
     return int(version)
@@ -99,7 +100,7 @@ def rotate(
     keys = (old.name.hash_key, old.name.index_key, name.hash_key, naming.pending_set(name.bucket))
     fence = old.version if fenced else ""
     try:
-        deadline = yield from deadline_ms(homes)
+        deadline = yield from deadline_ms(homes, old.name)
     except SessionStoreUnavailable:
         raise SessionStoreUnavailable(_NEITHER) from None
     words = (old.name.sid, name.sid, fence, deadline, KEEP_SECONDS, *new.words())
@@ -146,7 +147,7 @@ def drain(homes: Homes, naming: Naming, names: Sequence[SessionName]) -> Operati
     Those that keep changing meanwhile are left. Harmless when repeated, and when cut off at any
     point.
     """
-    waiting = list(dict.fromkeys(names))
+    waiting = sorted(dict.fromkeys(names), key=_bucket)
     for _ in range(_ATTEMPTS):
         if not waiting:
             break
@@ -157,6 +158,10 @@ def drain(homes: Homes, naming: Naming, names: Sequence[SessionName]) -> Operati
         )
         waiting = [name for name, is_done in zip(waiting, done, strict=True) if not is_done]
     return len(set(names)) - len(waiting)
+
+
+def _bucket(name: SessionName) -> int:
+    return name.bucket
 
 
 def drain_all(homes: Homes, naming: Naming, *, batch_size: int) -> Operation[int]:
@@ -217,10 +222,14 @@ def as_pending(stored: StoredSession, ttl: int, base: int, dirty: Iterable[str])
 
 
 def _read(homes: Homes, names: Sequence[SessionName]) -> Operation[list[_Found]]:
-    """Read sessions that wait; by halves where they are too large to be read together."""
-    commands = tuple(command for name in names for command in read_commands(name))
+    """Read sessions, in the order of buckets; by halves where they are too large."""
+    by_bucket = [list(of_bucket) for _, of_bucket in groupby(names, key=_bucket)]
+    commands: list[Command] = []
+    for of_bucket in by_bucket:
+        commands += [command for name in of_bucket for command in read_commands(name)]
+        commands.append(ORIGIN)
     try:
-        *replies, origin = yield from ask_cache(homes, (*commands, ORIGIN))
+        replies = iter((yield from ask_cache(homes, tuple(commands))))
     except ReplyTooLarge:
         if len(names) == 1:
             # Larger than any session that would be saved: it is left where it is.
@@ -228,10 +237,12 @@ def _read(homes: Homes, names: Sequence[SessionName]) -> Operation[list[_Found]]
         middle = len(names) // 2
         first = yield from _read(homes, names[:middle])
         return first + (yield from _read(homes, names[middle:]))
-    return [
-        _Found.read(name, fields, ttl, origin)
-        for name, fields, ttl in zip(names, replies[::2], replies[1::2], strict=True)
-    ]
+    found: list[_Found] = []
+    for of_bucket in by_bucket:
+        read = [(name, next(replies), next(replies)) for name in of_bucket]
+        origin = next(replies)
+        found += [_Found.read(*one, origin) for one in read]
+    return found
 
 
 def _to_database(homes: Homes, found: Sequence[_Found]) -> Operation[Mapping[bytes, int]]:

@@ -262,6 +262,18 @@ def stale(connection: BaseDatabaseWrapper, limit: int) -> list[Stale]:
         return [Stale(bytes.fromhex(sid), version, bool(ended)) for sid, version, ended in cursor]
 
 
+def stale_among(connection: BaseDatabaseWrapper, sids: Sequence[bytes]) -> list[Stale]:
+    """Return those of some sessions whose hash may be older than their row."""
+    places = ", ".join(["%s"] * len(sids))
+    query = sql(
+        connection,
+        f"SELECT sid, version, is_ended FROM {{table}} WHERE sid IN ({places}) AND cache_stale",
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(query, [sid.hex() for sid in sids])
+        return [Stale(bytes.fromhex(sid), version, bool(ended)) for sid, version, ended in cursor]
+
+
 def unmark(connection: BaseDatabaseWrapper, mended: Sequence[Stale]) -> None:
     """Note that hashes were dropped, unless their rows were saved again since."""
     where = " OR ".join(["(sid = %s AND version = %s)"] * len(mended))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from . import events, fallback, row_listing, scripts
 from .conf import get_configuration
@@ -14,7 +14,9 @@ from .exceptions import ForeignType, SessionStoreUnavailable
 from .homes import ask_database, get_homes
 from .keys import Naming
 from .listing import Counts
-from .operations import Command, Operation, run
+from .operations import INFO, Command, Operation, run
+
+T = TypeVar("T")
 
 #: Within what time sessions expire: an hour, a day, a week, two weeks, thirty days.
 EXPIRING_SECONDS = (3_600, 86_400, 7 * 86_400, 14 * 86_400, 30 * 86_400)
@@ -37,7 +39,8 @@ class CacheStats:
     """The session cache; `None` where the server does not tell. Sizes in bytes.
 
     `evicted_keys`, `keyspace_hits` and `keyspace_misses` count since the server started, and count
-    what else lies on it too. `pending` sessions wait for the database.
+    what else lies on it too. `pending` sessions wait for the database. Of a cluster's primaries,
+    `nodes` of them, the figures are sums, the fragmentation the worst, the uptime the least.
     """
 
     signed_in: int
@@ -46,6 +49,7 @@ class CacheStats:
     events: Events
     pending: int
     latency_seconds: float
+    nodes: int | None
     version: str | None
     used_memory_bytes: int | None
     max_memory_bytes: int | None
@@ -133,15 +137,13 @@ def _cache(problems: dict[str, str], *, is_durable: bool) -> Operation[CacheStat
         for start in range(0, 3 * naming.buckets, naming.buckets)
     )
     live, *expiring = _added(counts)
-    info: dict[str, str] = {}
+    infos: list[dict[str, str]] = []
     try:
-        [text] = yield (("INFO",),)
-        info = _parse(text)
+        [reply] = yield (INFO,)
+        infos = [_parse(text) for text in (reply if isinstance(reply, list) else [reply])]
     except SessionStoreUnavailable as problem:
         # A user of the server may be without the permission.
         problems["info"] = str(problem)
-    name = info.get("server_name", "redis")
-    version = info.get("valkey_version") or info.get("redis_version")
     return CacheStats(
         signed_in=live.signed_in,
         anonymous=live.anonymous,
@@ -149,16 +151,17 @@ def _cache(problems: dict[str, str], *, is_durable: bool) -> Operation[CacheStat
         events=events.parse(counted, int(now)),
         pending=sum(reply for reply in waiting if isinstance(reply, int)),
         latency_seconds=latency_seconds,
-        version=f"{name} {version}" if version else None,
-        used_memory_bytes=_int(info, "used_memory"),
-        max_memory_bytes=_int(info, "maxmemory") or None,
-        fragmentation_ratio=_float(info, "mem_fragmentation_ratio"),
-        eviction_policy=info.get("maxmemory_policy"),
-        evicted_keys=_int(info, "evicted_keys"),
-        keyspace_hits=_int(info, "keyspace_hits"),
-        keyspace_misses=_int(info, "keyspace_misses"),
-        connected_clients=_int(info, "connected_clients"),
-        uptime_seconds=_int(info, "uptime_in_seconds"),
+        nodes=len(infos) or None,
+        version=_texts(_version(info) for info in infos),
+        used_memory_bytes=_sum(infos, "used_memory"),
+        max_memory_bytes=_sum(infos, "maxmemory") or None,
+        fragmentation_ratio=max(_known(_float(info) for info in infos), default=None),
+        eviction_policy=_texts(info.get("maxmemory_policy") for info in infos),
+        evicted_keys=_sum(infos, "evicted_keys"),
+        keyspace_hits=_sum(infos, "keyspace_hits"),
+        keyspace_misses=_sum(infos, "keyspace_misses"),
+        connected_clients=_sum(infos, "connected_clients"),
+        uptime_seconds=min(_known(_int(info, _UPTIME) for info in infos), default=None),
     )
 
 
@@ -214,8 +217,30 @@ def _int(info: Mapping[str, str], name: str) -> int | None:
     return int(text) if text.isdecimal() else None
 
 
-def _float(info: Mapping[str, str], name: str) -> float | None:
+def _float(info: Mapping[str, str]) -> float | None:
     try:
-        return float(info[name])
+        return float(info["mem_fragmentation_ratio"])
     except (KeyError, ValueError):
         return None
+
+
+def _version(info: Mapping[str, str]) -> str | None:
+    version = info.get("valkey_version") or info.get("redis_version")
+    return f"{info.get('server_name', 'redis')} {version}" if version else None
+
+
+def _sum(infos: Iterable[Mapping[str, str]], name: str) -> int | None:
+    numbers = [_int(info, name) for info in infos]
+    # Of a part of them the sum would mislead.
+    return sum(_known(numbers)) if numbers and None not in numbers else None
+
+
+def _texts(texts: Iterable[str | None]) -> str | None:
+    return ", ".join(sorted(set(_known(texts)))) or None
+
+
+def _known(values: Iterable[T | None]) -> list[T]:
+    return [value for value in values if value is not None]
+
+
+_UPTIME = "uptime_in_seconds"

@@ -8,8 +8,7 @@ from django.core.checks import ERROR, Tags, run_checks
 from django.core.exceptions import ImproperlyConfigured
 
 from ..conf import CACHED_DB_ENGINE, Configuration, get_configuration
-from ..drivers.pools import make_pool
-from ..drivers.sync import Driver
+from ..drivers.sync import make_driver
 from ..exceptions import SessionStoreUnavailable
 from ..health import Health
 from . import cloud, connection, database, permissions, probe, server
@@ -58,12 +57,12 @@ def _settings() -> Iterator[Finding]:
 def _cache(configuration: Configuration, *, is_durable: bool) -> Iterator[Finding]:
     subject = "session cache"
     try:
-        pool = make_pool(configuration.alias)
+        driver = make_driver(configuration.alias, _Quiet)
     except ImproperlyConfigured as error:
         yield problem(subject, str(error), "Correct CACHES.")
         return
+    pool = driver.pool
     yield from connection.judge_transport(pool.connection_class, pool.connection_kwargs)
-    driver = Driver(pool, _Quiet(configuration.alias))
     try:
         facts = driver.run(probe.look(configuration, is_durable=is_durable))
     except SessionStoreUnavailable as absent:

@@ -330,7 +330,7 @@ def get_driver(alias: str) -> Driver:
     drivers = _drivers.setdefault(loop, {})
     driver = drivers.get(twin)
     if driver is None:
-        driver = drivers[twin] = Driver(make_async_pool(twin.pool), twin.health)
+        driver = drivers[twin] = _make_driver(twin)
     return driver
 
 
@@ -340,3 +340,12 @@ def _forget_closed_loops() -> None:
     for loop in tuple(_drivers):
         if loop.is_closed():
             _drivers.pop(loop, None)
+
+
+def _make_driver(twin: sync.Driver) -> Driver:
+    from .cluster import aio as cluster_aio
+    from .cluster import sync as cluster_sync
+
+    if isinstance(twin, cluster_sync.ClusterDriver):
+        return cluster_aio.ClusterDriver(twin)
+    return Driver(make_async_pool(twin.pool), twin.health)

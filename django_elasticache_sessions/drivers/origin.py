@@ -39,8 +39,10 @@ class Origin:
         """Whether the server was asked a short while ago."""
         return time.monotonic() < self._until
 
-    def learn(self, info: bytes) -> bytes:
-        """Take a reply to `INFO replication`; return the id in it."""
+    def learn(self, info: Any) -> Any:
+        """Take a reply to `INFO replication`; return the id in it, or an error as it is."""
+        if not isinstance(info, bytes):
+            return info
         found = _REPLICATION_ID.search(info)
         self.id = found[1] if found else UNKNOWN
         if b"role:slave" in info:
@@ -52,10 +54,22 @@ class Origin:
 def locate(
     current: Callable[[], Origin], commands: tuple[Command, ...]
 ) -> Generator[tuple[Command, ...], list[Any], list[Any]]:
-    """Answer the last of `commands`, which is `ORIGIN`, from what is known, or have it asked along.
+    """Answer `ORIGIN`, the last of `commands`, from what is known, or have it asked along.
 
-    `current` returns what is known of the connection in use, which a reconnection replaces.
+    `current` returns what is known of the connection in use, which a reconnection replaces. Where
+    it stands more than once, it is asked once.
     """
+    if commands.count(ORIGIN) == 1:
+        return (yield from _locate(current, commands))
+    others = tuple(command for command in commands if command is not ORIGIN)
+    *replies, origin = yield from _locate(current, (*others, ORIGIN))
+    following = iter(replies)
+    return [origin if command is ORIGIN else next(following) for command in commands]
+
+
+def _locate(
+    current: Callable[[], Origin], commands: tuple[Command, ...]
+) -> Generator[tuple[Command, ...], list[Any], list[Any]]:
     origin = current()
     is_known = origin.is_known
     replies = yield commands[:-1] if is_known else commands

@@ -27,6 +27,7 @@ from redis.sentinel import (
 
 from ..conf import DEFAULT_TIMEOUT_SECONDS
 
+DEFAULT_PORT = 6379
 _ASYNC_CONNECTIONS = {
     Connection: aioredis.Connection,
     SSLConnection: aioredis.SSLConnection,
@@ -48,25 +49,21 @@ _SYNC_ONLY = {
 }
 
 
-def make_pool(alias: str) -> ConnectionPool:
+def make_pool(alias: str, *, host: str = "", port: int = 0) -> ConnectionPool:
     """Make a pool of its own for sessions, as the alias's connection factory would make it.
 
     A pool of its own, because the driver keeps the connections it has checked out: in the cache's
-    pool they would be missing. Raises `ImproperlyConfigured` for an alias not of django-redis.
+    pool they would be missing. With `host` and `port` it leads to that node of a cluster. Raises
+    `ImproperlyConfigured` for an alias not of django-redis.
     """
-    try:
-        factory = caches[alias].client.connection_factory  # type: ignore[attr-defined]
-    except AttributeError:
-        raise ImproperlyConfigured(
-            f"CACHES[{alias!r}] (SESSION_CACHE_ALIAS) is not a django-redis cache. Set its "
-            'BACKEND to "django_redis.cache.RedisCache".'
-        ) from None
+    factory = _factory(alias)
     if parse_location(alias) is None:
         raise ImproperlyConfigured(bad_location(alias))
+    url = primary_url(alias)
     params = {
         "socket_timeout": DEFAULT_TIMEOUT_SECONDS,
         "socket_connect_timeout": DEFAULT_TIMEOUT_SECONDS,
-        **factory.make_connection_params(primary_url(alias)),
+        **factory.make_connection_params(with_address(url, host, port) if host else url),
     }
     pool: ConnectionPool = factory.get_connection_pool(params)
     # The drivers read RESP2; RESP3 costs a longer handshake and brings the scripts nothing.
@@ -74,16 +71,53 @@ def make_pool(alias: str) -> ConnectionPool:
     return pool
 
 
+def is_cluster(alias: str) -> bool:
+    """Tell whether an alias's connection factory leads to a cluster."""
+    return bool(getattr(_factory(alias), "is_cluster", False))
+
+
+def seeds(alias: str) -> tuple[tuple[str, int], ...]:
+    """Return the hosts and ports of `LOCATION`, by which a cluster is found."""
+    if parse_location(alias) is None:
+        raise ImproperlyConfigured(bad_location(alias))
+    parts = [urlsplit(url) for url in _urls(alias)]
+    return tuple((part.hostname or "localhost", part.port or DEFAULT_PORT) for part in parts)
+
+
+def with_address(url: str, host: str, port: int) -> str:
+    """Return a URL that leads to another host, with the same credentials and options."""
+    parts = urlsplit(url)
+    userinfo, at, _ = parts.netloc.rpartition("@")
+    return parts._replace(
+        netloc=f"{userinfo}{at}{f'[{host}]' if ':' in host else host}:{port}"
+    ).geturl()
+
+
+def _factory(alias: str) -> Any:
+    try:
+        return caches[alias].client.connection_factory  # type: ignore[attr-defined]
+    except AttributeError:
+        raise ImproperlyConfigured(
+            f"CACHES[{alias!r}] (SESSION_CACHE_ALIAS) is not a django-redis cache. Set its "
+            'BACKEND to "django_redis.cache.RedisCache".'
+        ) from None
+
+
 def primary_url(alias: str) -> str:
     """Return the URL that sessions are read from and written to: the first of `LOCATION`.
 
     Empty when `LOCATION` is neither text nor a list of texts.
     """
+    urls = _urls(alias)
+    return urls[0] if urls else ""
+
+
+def _urls(alias: str) -> list[str]:
     location: Any = settings.CACHES[alias].get("LOCATION", "")
     urls = location.split(",") if isinstance(location, str) else location
-    if not isinstance(urls, (list, tuple)) or not urls or not isinstance(urls[0], str):
-        return ""
-    return urls[0]
+    if not isinstance(urls, (list, tuple)) or not all(isinstance(url, str) for url in urls):
+        return []
+    return list(urls)
 
 
 def parse_location(alias: str) -> SplitResult | None:
@@ -143,7 +177,7 @@ def _async_kwargs(kwargs: dict[str, Any], connection_class: type[Any]) -> dict[s
         )
     retry = kwargs.get("retry")
     if retry is not None:
-        wanted["retry"] = AsyncRetry(retry._backoff, retry._retries)
+        wanted["retry"] = AsyncRetry(retry._backoff, retry._retries, retry._supported_errors)
     return wanted
 
 

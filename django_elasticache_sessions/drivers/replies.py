@@ -42,6 +42,9 @@ _REASONS = {
     "BUSY": "it is running a long script",
     "NOREPLICAS": "it has too few replicas to accept writes",
     "UNKILLABLE": "it is running a long script",
+    "MOVED": 'it is a cluster; write "CLUSTER": True in the OPTIONS of its alias',
+    "cluster support disabled": "it is not in cluster mode; remove CLUSTER from the OPTIONS of its "
+    "alias",
 }
 _NO_SECOND_ATTEMPT = (
     TimeoutError,
@@ -71,15 +74,15 @@ def settle(
 
     Raises `SessionStoreUnavailable` for the first error left; `ForeignType` is a reply like others.
     """
-    if any(_is_code(reply, "READONLY") for reply in replies):
+    if any(is_code(reply, "READONLY") for reply in replies):
         # A demoted primary: its name leads to the new one, but only for a new connection.
         replies = yield Again(tuple(commands), fresh=True)
-    unknown = [place for place, reply in enumerate(replies) if _is_code(reply, "NOSCRIPT")]
+    unknown = [place for place, reply in enumerate(replies) if is_code(reply, "NOSCRIPT")]
     if unknown:
-        sources = tuple(_with_source(commands[place]) for place in unknown)
+        sources = tuple(with_source(commands[place]) for place in unknown)
         for place, reply in zip(unknown, (yield Again(sources, fresh=False)), strict=True):
             replies[place] = reply
-    return [_settled(reply) for reply in replies]
+    return [settled(reply) for reply in replies]
 
 
 def classify(error: BaseException) -> SessionStoreUnavailable:
@@ -97,20 +100,22 @@ def deserves_second_attempt(error: BaseException) -> bool:
     )
 
 
-def _with_source(command: Command) -> Command:
+def with_source(command: Command) -> Command:
     """Return the command for a server that does not know the script: with its source."""
     return (b"EVAL", BY_SHA[bytes(command[1])].source, *command[2:])  # type: ignore[arg-type]
 
 
-def _settled(reply: Any) -> Any:
-    if _is_code(reply, "WRONGTYPE"):
+def settled(reply: Any) -> Any:
+    """Return a reply as operations know it. Raises `SessionStoreUnavailable` for an error."""
+    if is_code(reply, "WRONGTYPE"):
         return ForeignType()
     if isinstance(reply, Exception):
         raise classify(reply)
     return reply
 
 
-def _is_code(error: object, code: str) -> bool:
+def is_code(error: object, code: str) -> bool:
+    """Tell whether a reply, or an error of redis-py, has a code."""
     return isinstance(error, (ErrorReply, RedisError)) and code in _text(error)
 
 
@@ -127,7 +132,7 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, MaxConnectionsError):
         return "every connection is in use; raise max_connections in CONNECTION_POOL_KWARGS"
     for code, reason in _REASONS.items():
-        if _is_code(error, code):
+        if is_code(error, code):
             return reason
     if isinstance(error, (RedisConnectionError, OSError)):
         return f"no connection to it ({type(error).__name__})"

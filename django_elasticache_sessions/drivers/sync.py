@@ -25,7 +25,7 @@ from ..health import Health
 from ..operations import ORIGIN, Command, Operation
 from .authentication import end_of, now, tell_refusal
 from .origin import Origin, locate
-from .pools import make_pool
+from .pools import is_cluster, make_pool
 from .protocols import ServerConnection, ServerPool
 from .replies import WIRE_ERRORS, ErrorReply, classify, deserves_second_attempt, settle
 from .wire import (
@@ -71,6 +71,24 @@ class Line:
             # Whatever came in between, no later request may find this request's replies.
             self.hang_up()
             raise
+
+    def send(self, commands: Sequence[Command]) -> None:
+        """Do the first half of an exchange; whoever does not do the second has to hang up."""
+        try:
+            self._ready().sendall(pack(commands))
+        except BaseException as error:
+            self.hang_up()
+            raise _told(error) from None
+
+    def receive(self, wanted: int, limit: int) -> list[Any]:
+        """Do the second half: return `wanted` replies."""
+        try:
+            if self._sock is None:
+                raise ConnectionResetError("the connection has closed")
+            return self._receive(self._sock, wanted, limit_of(wanted, limit))
+        except BaseException as error:
+            self.hang_up()
+            raise _told(error) from None
 
     def hang_up(self) -> None:
         """Close the connection; the next exchange opens it anew."""
@@ -123,6 +141,11 @@ class Line:
         if reader.has_data():
             raise ConnectionAbortedError("the server sent a reply that nobody waits for")
         return replies
+
+
+def _told(error: BaseException) -> BaseException:
+    # What the kernel says of a timeout: see leave_timeouts_to_kernel().
+    return TimeoutError() if isinstance(error, BlockingIOError) else error
 
 
 class Driver:
@@ -192,8 +215,22 @@ class Driver:
             replies = line.exchange(commands, limit)
         for reply in replies:
             if type(reply) is ErrorReply:
-                return _settle(line, commands, replies, limit)
+                return self._settle(line, commands, replies, limit)
         return replies
+
+    def _settle(
+        self, line: Line, commands: Sequence[Command], replies: list[Any], limit: int
+    ) -> list[Any]:
+        mending = settle(commands, replies)
+        try:
+            again = next(mending)
+            while True:
+                if again.fresh:
+                    line.hang_up()
+                again = mending.send(line.exchange(again.commands, limit))
+        except StopIteration as stop:
+            settled: list[Any] = stop.value
+            return settled
 
     def _locate(self, line: Line, commands: tuple[Command, ...], *, reused: bool) -> list[Any]:
         locating = locate(lambda: line.origin, commands)
@@ -216,19 +253,6 @@ class Driver:
             return Line(self._connections.get_connection()), not self._keeps
 
 
-def _settle(line: Line, commands: Sequence[Command], replies: list[Any], limit: int) -> list[Any]:
-    mending = settle(commands, replies)
-    try:
-        again = next(mending)
-        while True:
-            if again.fresh:
-                line.hang_up()
-            again = mending.send(line.exchange(again.commands, limit))
-    except StopIteration as stop:
-        settled: list[Any] = stop.value
-        return settled
-
-
 _drivers: dict[str, Driver] = {}
 _lock = Lock()
 
@@ -240,8 +264,18 @@ def get_driver(alias: str) -> Driver:
         with _lock:
             driver = _drivers.get(alias)
             if driver is None:
-                driver = _drivers[alias] = Driver(make_pool(alias), Health(alias))
+                driver = _drivers[alias] = make_driver(alias)
     return driver
+
+
+def make_driver(alias: str, health_class: type[Health] = Health) -> Driver:
+    """Make a driver for a cache alias, of a server or of a cluster."""
+    if is_cluster(alias):
+        # It is made of drivers like those here.
+        from .cluster.sync import ClusterDriver
+
+        return ClusterDriver(alias, health_class)
+    return Driver(make_pool(alias), health_class(alias))
 
 
 def _forget_drivers(*, setting: str, **kwargs: Any) -> None:

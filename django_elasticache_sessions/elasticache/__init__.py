@@ -1,1 +1,5 @@
-"""What is Amazon's: signing in by IAM, and encryption keys wrapped by KMS."""
+"""Amazon ElastiCache: its connection factory for django-redis, IAM, and keys wrapped by KMS."""
+
+from .factory import ConnectionFactory
+
+__all__ = ["ConnectionFactory"]

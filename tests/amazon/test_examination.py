@@ -9,6 +9,7 @@ import pytest
 from django_elasticache_sessions.conf import CACHE_ENGINE, CACHED_DB_ENGINE
 from django_elasticache_sessions.doctor import Finding, cloud, examine
 from tests.servers.amazon import REGION, Answer, Front
+from tests.servers.ports import LOOPBACK, free_port
 
 from .conftest import name_cache
 
@@ -145,7 +146,11 @@ def test_the_cache_that_is_signed_in_to_by_iam_is_looked_at_too(group, settings)
     settings.ELASTICACHE_SESSIONS = {key: options[key] for key in options if key != "CLOUDWATCH"}
     assert "ElastiCache" not in found()
     caches = copy.deepcopy(settings.CACHES)
-    caches["sessions"]["OPTIONS"]["IAM"] = {"USER": "app", "CACHE_NAME": "shop", "REGION": REGION}
+    caches["sessions"]["LOCATION"] = f"rediss://{LOOPBACK}:{free_port()}/0"
+    caches["sessions"]["OPTIONS"] = {
+        "CONNECTION_FACTORY": "django_elasticache_sessions.elasticache.ConnectionFactory",
+        "IAM": {"USER": "app", "CACHE_NAME": "shop", "REGION": REGION},
+    }
     settings.CACHES = caches
     assert found()["ElastiCache"].level == "ok"
     caches = copy.deepcopy(caches)

@@ -1,0 +1,211 @@
+"""A real cluster of server processes that a test owns: three primaries, each with a replica.
+
+with ValkeyCluster() as cluster:
+    cluster.primary_of("key").kill()
+    cluster.wait_until_whole()
+"""
+
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from typing import Self
+
+import redis
+from redis.crc import key_slot
+
+from .ports import BUS_OFFSET
+from .releases import Release
+from .valkey import Valkey
+from .waiting import wait_until
+
+SLOTS = 16384
+#: After so long without an answer the others hold a node for lost (`cluster-node-timeout`).
+NODE_TIMEOUT_SECONDS = 1.0
+
+
+class ValkeyCluster:
+    """Primaries with the slots in equal parts, and replicas that take over from them.
+
+    ``config`` and ``acl`` are those of every node. With ``full_coverage`` the whole cluster refuses
+    to serve while one slot is not covered, as the servers' own default is.
+    """
+
+    def __init__(
+        self,
+        release: Release = "9",
+        *,
+        shards: int = 3,
+        replicas: bool = True,
+        full_coverage: bool = False,
+        config: Mapping[str, str] | None = None,
+        acl: Sequence[str] = (),
+    ) -> None:
+        settings = {
+            "cluster-enabled": "yes",
+            "cluster-node-timeout": str(int(NODE_TIMEOUT_SECONDS * 1000)),
+            "cluster-require-full-coverage": "yes" if full_coverage else "no",
+            "cluster-replica-validity-factor": "0",
+            **(config or {}),
+        }
+        self.primaries = [Valkey(release, config=settings, acl=acl) for _ in range(shards)]
+        self.replicas = [
+            Valkey(release, config=settings, acl=acl) for _ in range(shards if replicas else 0)
+        ]
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Start the nodes and make them a cluster."""
+        with ExitStack() as stack:
+            for node in self.nodes:
+                stack.enter_context(node)
+            self._form()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        """Stop every node."""
+        self._stack.close()
+
+    @property
+    def nodes(self) -> list[Valkey]:
+        """All of them."""
+        return [*self.primaries, *self.replicas]
+
+    @property
+    def url(self) -> str:
+        """The URL of a node, as that of a configuration endpoint."""
+        return self.primaries[0].url
+
+    def primary_of(self, key: str) -> Valkey:
+        """Return who serves a key now."""
+        port = self._owner(key_slot(key.encode()))
+        return next(node for node in self.nodes if node.port == port)
+
+    def replica_of(self, primary: Valkey) -> Valkey:
+        """Return a node's replica."""
+        return next(
+            node
+            for node in self.nodes
+            if node is not primary and self._master_port(node) == primary.port
+        )
+
+    def clients(self) -> Iterable[redis.Redis]:
+        """Return a client of each node that is a primary now, closed when the node stops."""
+        return [node.client() for node in self.nodes if node.running and self._is_primary(node)]
+
+    def flush(self) -> None:
+        """Forget all data."""
+        for client in self.clients():
+            client.flushall()
+            client.close()
+
+    def wait_until_whole(self, *, timeout_seconds: float = 15.0) -> None:
+        """Wait until every node that runs says that all slots are served."""
+        wait_until(
+            lambda: all(self._is_whole(node) for node in self.nodes if node.running),
+            what="the cluster whole",
+            timeout_seconds=timeout_seconds,
+        )
+
+    def move_slot(self, slot: int, target: Valkey) -> None:
+        """Move a slot's keys to another primary, one after the other, as resharding does."""
+        port = self._owner(slot)
+        source = next(node for node in self.nodes if node.port == port)
+        if source is target:
+            return
+        self.begin_move(slot, source, target)
+        with source.client() as client:
+            while keys := client.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 10):
+                client.execute_command(
+                    *("MIGRATE", target.host, target.port, "", 0, 5000, "KEYS", *keys)
+                )
+        self.end_move(slot, target)
+
+    def begin_move(self, slot: int, source: Valkey, target: Valkey) -> None:
+        """Have both know that a slot is on its way; its keys are still where they were."""
+        self._tell(target, "SETSLOT", slot, "IMPORTING", self._id(source))
+        self._tell(source, "SETSLOT", slot, "MIGRATING", self._id(target))
+
+    def end_move(self, slot: int, target: Valkey) -> None:
+        """Have every primary know who has the slot."""
+        owner = self._id(target)
+        for node in [target, *self.nodes]:
+            if self._is_primary(node):
+                self._tell(node, "SETSLOT", slot, "NODE", owner)
+
+    def drop_slots(self, node: Valkey, first: int, last: int) -> None:
+        """Leave slots to nobody."""
+        for one in self.nodes:
+            self._tell(one, "DELSLOTSRANGE", first, last)
+        del node
+
+    def _form(self) -> None:
+        share = SLOTS // len(self.primaries)
+        for index, node in enumerate(self.primaries):
+            last = SLOTS - 1 if node is self.primaries[-1] else (index + 1) * share - 1
+            self._tell(node, "ADDSLOTSRANGE", index * share, last)
+            self._tell(node, "SET-CONFIG-EPOCH", index + 1)
+        first, *others = self.nodes
+        for node in others:
+            self._tell(first, "MEET", node.host, node.port, node.port + BUS_OFFSET)
+        wait_until(
+            lambda: all(self._known(node) == len(self.nodes) for node in self.nodes),
+            what="the nodes acquainted",
+            timeout_seconds=20,
+        )
+        for primary, replica in zip(self.primaries, self.replicas, strict=False):
+            self._tell(replica, "REPLICATE", self._id(primary))
+        self.wait_until_whole(timeout_seconds=20)
+        for replica in self.replicas:
+            wait_until(
+                lambda replica=replica: self._is_linked(replica),
+                what="the replicas in step",
+                timeout_seconds=20,
+            )
+
+    def _owner(self, slot: int) -> int:
+        running = [node for node in self.nodes if node.running]
+        with random.choice(running).client() as client:
+            for first, last, primary, *_ in client.execute_command("CLUSTER", "SLOTS"):
+                if first <= slot <= last:
+                    return int(primary[1])
+        raise LookupError(f"Slot {slot} is served by nobody.")
+
+    def _tell(self, node: Valkey, *words: object) -> object:
+        with node.client() as client:
+            return client.execute_command("CLUSTER", *words)
+
+    def _id(self, node: Valkey) -> str:
+        found = self._tell(node, "MYID")
+        return found.decode() if isinstance(found, bytes) else str(found)
+
+    def _known(self, node: Valkey) -> int:
+        return int(self._info(node)["cluster_known_nodes"])
+
+    def _is_whole(self, node: Valkey) -> bool:
+        try:
+            info = self._info(node)
+        except redis.RedisError:
+            return False
+        return info["cluster_state"] == "ok" and info["cluster_slots_ok"] == str(SLOTS)
+
+    def _info(self, node: Valkey) -> dict[str, str]:
+        with node.client() as client:
+            found = client.execute_command("CLUSTER", "INFO")
+        if isinstance(found, dict):
+            return {str(name): str(value) for name, value in found.items()}
+        return dict(line.split(":", 1) for line in found.decode().splitlines() if ":" in line)
+
+    def _replication(self, node: Valkey) -> dict[str, object]:
+        with node.client() as client:
+            found: dict[str, object] = client.info("replication")
+        return found
+
+    def _is_primary(self, node: Valkey) -> bool:
+        return self._replication(node)["role"] == "master"
+
+    def _is_linked(self, node: Valkey) -> bool:
+        return self._replication(node).get("master_link_status") == "up"
+
+    def _master_port(self, node: Valkey) -> object:
+        return self._replication(node).get("master_port") if node.running else None
