@@ -95,9 +95,7 @@ class Homes:
     def note_origin(self, bucket: int, origin: bytes) -> None:
         """Note which primary answers for a bucket."""
         known = self._origins.get(bucket)
-        if known == origin:
-            return
-        if known or (self._origins and origin not in self._origins.values()):
+        if known and known != origin:
             self.begin_aftermath()
         self._origins[bucket] = origin
 

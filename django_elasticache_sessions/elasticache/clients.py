@@ -9,11 +9,15 @@ from redis.asyncio import RedisCluster as AsyncRedisCluster
 
 
 class ClusterClient(RedisCluster):
-    """Reads keys of several slots at once, as `cache.get_many()` asks for."""
+    """Reads keys of several slots at once, as `cache.get_many()` asks for, and lists all nodes'."""
 
     def mget(self, keys: Any, *args: Any) -> Any:
         """Read each slot's keys with a command of its own: not all at one moment."""
         return self.mget_nonatomic(keys, *args)
+
+    def keys(self, pattern: Any = "*", **kwargs: Any) -> Any:
+        """List the keys of every primary."""
+        return super().keys(pattern, **{"target_nodes": self.PRIMARIES, **kwargs})
 
 
 class AsyncClusterClient(AsyncRedisCluster):
@@ -22,3 +26,7 @@ class AsyncClusterClient(AsyncRedisCluster):
     async def mget(self, keys: Any, *args: Any) -> Any:
         """See `ClusterClient.mget`."""
         return await self.mget_nonatomic(keys, *args)
+
+    async def keys(self, pattern: Any = "*", **kwargs: Any) -> Any:
+        """See `ClusterClient.keys`."""
+        return await super().keys(pattern, **{"target_nodes": self.PRIMARIES, **kwargs})

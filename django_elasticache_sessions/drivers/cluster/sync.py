@@ -167,10 +167,10 @@ class ClusterDriver(sync.Driver):
     def _forget_nodes(self) -> None:
         self._generation = self.cluster.generation
         known = self.cluster.addresses
-        for address in [address for address in self._nodes if address not in known]:
-            node = self._nodes.pop(address, None)
-            if node is not None:
+        for address, node in list(self._nodes.items()):
+            if address not in self.cluster.primaries and not node.health.is_up:
+                # Others serve what it served.
+                node.health.answered()
+            if address not in known:
+                self._nodes.pop(address, None)
                 node.close()
-                if not node.health.is_up:
-                    # Others serve what it served.
-                    node.health.answered()
