@@ -42,15 +42,22 @@ class ServerIdentity:
         return cls._issued(HERE, ca_file=directory / "expired-ca.pem", not_after=yesterday)
 
     @classmethod
+    def not_yet_valid(cls, directory: Path) -> Self:
+        """Return an identity for this host whose certificate begins tomorrow."""
+        tomorrow = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=1)
+        return cls._issued(HERE, ca_file=directory / "future-ca.pem", not_before=tomorrow)
+
+    @classmethod
     def _issued(
         cls,
         names: tuple[str, ...],
         *,
         ca_file: Path,
         not_after: datetime.datetime | None = None,
+        not_before: datetime.datetime | None = None,
     ) -> Self:
         authority = trustme.CA()
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority.issue_cert(*names, not_after=not_after).configure_cert(context)
+        authority.issue_cert(*names, not_after=not_after, not_before=not_before).configure_cert(context)
         authority.cert_pem.write_to_path(str(ca_file))
         return cls(context=context, ca_file=ca_file)
