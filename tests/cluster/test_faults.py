@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 from django.contrib.auth import SESSION_KEY
+from django.db import connections
 from redis.crc import key_slot
 
 from django_elasticache_sessions import live
@@ -78,7 +79,13 @@ def in_use(session_keys: list[str], store=SessionStore) -> Iterator[list[str]]:
                 wrongs.append(repr(error))
                 return
 
-    threads = [threading.Thread(target=use, args=(key,)) for key in session_keys]
+    def use_and_leave(session_key: str) -> None:
+        try:
+            use(session_key)
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=use_and_leave, args=(key,)) for key in session_keys]
     for thread in threads:
         thread.start()
     try:
@@ -90,6 +97,11 @@ def in_use(session_keys: list[str], store=SessionStore) -> Iterator[list[str]]:
 
 
 class TestSlotsThatMove:
+    @pytest.fixture(autouse=True)
+    def patient(self, breakable, settings):
+        """Nothing is down here: a busy machine is waited for."""
+        point_sessions_at_cluster(settings, breakable)
+
     def test_requests_follow_them(self, breakable):
         first, second, _ = breakable.primaries
         key = key_on(breakable, first, a=1)

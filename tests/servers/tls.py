@@ -58,6 +58,7 @@ class ServerIdentity:
     ) -> Self:
         authority = trustme.CA()
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority.issue_cert(*names, not_after=not_after, not_before=not_before).configure_cert(context)
+        leaf = authority.issue_cert(*names, not_after=not_after, not_before=not_before)
+        leaf.configure_cert(context)
         authority.cert_pem.write_to_path(str(ca_file))
         return cls(context=context, ca_file=ca_file)
