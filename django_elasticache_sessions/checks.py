@@ -17,6 +17,7 @@ from .cloudwatch.checks import check_boto3
 from .conf import CACHE_ENGINE, CACHED_DB_ENGINE, SETTING, read_options
 from .dialects import DIALECTS
 from .drivers.pools import bad_location, parse_location
+from .elasticache.factory_checks import check_connection_factory
 from .models import FallbackSession
 from .previous import make_source
 from .statements import unknown_alias
@@ -331,6 +332,7 @@ CHECKS: tuple[Check, ...] = (
     check_fallback_vendor,
     check_previous_engines,
     check_boto3,
+    check_connection_factory,
 )
 DATABASE_CHECKS: tuple[Check, ...] = (check_fallback_table,)
 DEPLOY_CHECKS: tuple[Check, ...] = (check_transport, check_cookie, check_encryption)

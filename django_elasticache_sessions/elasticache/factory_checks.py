@@ -1,0 +1,91 @@
+"""System checks of the caches that connect through `ConnectionFactory`, sessions' or not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Warning  # noqa: A004
+
+from .factory import database_of
+from .options import FactoryOptions
+
+FACTORY = "django_elasticache_sessions.elasticache.ConnectionFactory"
+_ID = "django_elasticache_sessions."
+_PATHS = (FACTORY, "django_elasticache_sessions.elasticache.factory.ConnectionFactory")
+
+
+def check_connection_factory(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """E014, E015, W007: the options of `ConnectionFactory`."""
+    return [
+        message
+        for alias, options, urls in _caches()
+        for check in (_check_options, _check_database, _check_verification)
+        for message in check(alias, options, urls)
+    ]
+
+
+def _caches() -> Iterator[tuple[str, Mapping[str, Any], list[str]]]:
+    for alias, cache in settings.CACHES.items():
+        options: Any = cache.get("OPTIONS")
+        if isinstance(options, Mapping) and options.get("CONNECTION_FACTORY") in _PATHS:
+            location: Any = cache.get("LOCATION", "")
+            urls = location.split(",") if isinstance(location, str) else list(location or ())
+            yield alias, options, [url for url in urls if isinstance(url, str)]
+
+
+def _check_options(
+    alias: str, options: Mapping[str, Any], urls: list[str]
+) -> Iterator[CheckMessage]:
+    for problem in FactoryOptions.read(options).problems:
+        yield Error(
+            f"OPTIONS of CACHES[{alias!r}]: {problem}.",
+            hint=f"Correct it in the OPTIONS of CACHES[{alias!r}], or remove it.",
+            id=_ID + "E014",
+        )
+
+
+def _check_database(
+    alias: str, options: Mapping[str, Any], urls: list[str]
+) -> Iterator[CheckMessage]:
+    if options.get("CLUSTER") is True and any(map(_database, urls)):
+        yield Error(
+            f"CACHES[{alias!r}] is a cluster, and its LOCATION names a database other than 0: a "
+            "cluster has no other.",
+            hint='Write "LOCATION": "rediss://<endpoint>:6379/0".',
+            id=_ID + "E015",
+        )
+
+
+def _check_verification(
+    alias: str, options: Mapping[str, Any], urls: list[str]
+) -> Iterator[CheckMessage]:
+    pool: Any = options.get("CONNECTION_POOL_KWARGS") or {}
+    if any(_is_unverified(pool) or _is_unverified(_query(url)) for url in urls):
+        yield Warning(
+            f"CACHES[{alias!r}] does not verify whom it speaks to: whoever is on the network can "
+            "pass for the server.",
+            hint="Remove ssl_cert_reqs and ssl_check_hostname from LOCATION and "
+            'CONNECTION_POOL_KWARGS; for an authority of your own write "CA_FILE": "/path/ca.pem".',
+            id=_ID + "W007",
+        )
+
+
+def _database(url: str) -> int:
+    try:
+        return database_of(url)
+    except ValueError:
+        # Not a URL: another check tells.
+        return 0
+
+
+def _query(url: str) -> dict[str, str]:
+    return {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
+
+
+def _is_unverified(options: Mapping[str, Any]) -> bool:
+    verifies = str(options.get("ssl_cert_reqs", "required")).lower() in ("required", "2")
+    checks_name = str(options.get("ssl_check_hostname", True)).lower() not in ("false", "no", "0")
+    return not (verifies and checks_name)

@@ -1,0 +1,132 @@
+"""The connection factory: its options, their checks, and other caches that use it."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+
+import pytest
+from django.core.cache import caches
+from django.core.exceptions import ImproperlyConfigured
+from redis.credentials import UsernamePasswordCredentialProvider
+
+from django_elasticache_sessions.checks import CHECKS
+from django_elasticache_sessions.elasticache import ConnectionFactory
+
+from .conftest import point_sessions_at
+from .servers.cluster import ValkeyCluster
+from .servers.valkey import Valkey
+
+FACTORY = "django_elasticache_sessions.elasticache.ConnectionFactory"
+
+
+def found(settings, location="rediss://cache.invalid:6379/0", **options) -> list[str]:
+    point_sessions_at(
+        settings, location, is_patient=False, CONNECTION_FACTORY=FACTORY, PASSWORD="x", **options
+    )
+    ids = [message.id or "" for check in CHECKS for message in check(None)]
+    return [one.rpartition(".")[2] for one in ids if one.endswith(("E014", "E015", "W007"))]
+
+
+def test_good_options_are_no_problem(settings):
+    assert found(settings, CLUSTER=True, CLIENT_NAME="shop", SOCKET_TIMEOUT=0.5) == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"CLUSTER": "yes"},
+        {"CLUSTERS": True},
+        {"CLIENT_NAME": "two words"},
+        {"CA_FILE": "/nowhere/ca.pem"},
+        {"SOCKET_TIMEOUT": -1},
+        {"SOCKET_CONNECT_TIMEOUT": "1"},
+    ],
+)
+def test_a_wrong_option_is_told(settings, options):
+    assert found(settings, **options) == ["E014"]
+
+
+def test_another_database_of_a_cluster_is_told(settings):
+    assert found(settings, "rediss://cache.invalid:6379/1", CLUSTER=True) == ["E015"]
+    assert found(settings, "rediss://cache.invalid:6379/1") == []
+
+
+@pytest.mark.parametrize("query", ["ssl_cert_reqs=none", "ssl_check_hostname=False"])
+def test_tls_that_verifies_nothing_is_told(settings, query):
+    assert found(settings, f"rediss://cache.invalid:6379/0?{query}") == ["W007"]
+
+
+def test_a_cluster_refuses_another_database_at_run_time_too():
+    factory = ConnectionFactory({"CLUSTER": True})
+    with pytest.raises(ImproperlyConfigured, match="other than 0"):
+        factory.connect("redis://127.0.0.1:1/3")
+
+
+def test_connections_are_named_and_kept_alive(valkey, server, settings):
+    point_sessions_at(settings, server.url, CONNECTION_FACTORY=FACTORY, CLIENT_NAME="shop")
+    caches["sessions"].set("a", 1)
+    assert "shop" in {client["name"] for client in valkey.client_list()}
+    pool = caches["sessions"].client.connection_factory.get_connection_pool(
+        caches["sessions"].client.connection_factory.make_connection_params(server.url)
+    )
+    assert pool.connection_kwargs["socket_keepalive"] is True
+    assert pool.connection_kwargs["socket_timeout"] == 10
+
+
+def test_a_credential_provider_is_asked_by_every_kind_of_client():
+    class Provider(UsernamePasswordCredentialProvider):
+        asked = 0
+
+        def get_credentials(self):
+            type(self).asked += 1
+            return super().get_credentials()
+
+    with Valkey(acl=["app on >secret ~* +@all"]) as server:
+        options = {"CONNECTION_POOL_KWARGS": {"credential_provider": Provider("app", "secret")}}
+        factory = ConnectionFactory(options)
+        client = factory.connect(server.url)
+        assert client.acl_whoami() in ("app", b"app")
+        client.close()
+
+        async def whoami() -> object:
+            async_client = factory.make_async_client(server.url)
+            try:
+                return await async_client.acl_whoami()
+            finally:
+                await async_client.aclose()
+
+        assert asyncio.run(whoami()) in ("app", b"app")
+        assert Provider.asked >= 2
+
+
+def test_a_projects_other_cache_may_lie_in_a_cluster(settings):
+    with ValkeyCluster(replicas=False) as cluster:
+        others = copy.deepcopy(settings.CACHES)
+        others["other"] = {
+            "BACKEND": "django_redis.cache.RedisCache",
+            "LOCATION": cluster.url,
+            "OPTIONS": {"CONNECTION_FACTORY": FACTORY, "CLUSTER": True},
+        }
+        settings.CACHES = others
+        cache = caches["other"]
+        cache.set_many({f"key-{n}": n for n in range(20)})
+        assert cache.get_many(["key-1", "key-2", "key-3"]) == {"key-1": 1, "key-2": 2, "key-3": 3}
+        assert len(cache.keys("*")) == 20
+        assert cache.incr("key-1") == 2
+        cache.delete_many(["key-1", "key-2"])
+        assert cache.get("key-1") is None
+        cache.clear()
+        assert cache.keys("*") == []
+
+        async def use() -> object:
+            client = cache.client.connection_factory.make_async_client(cluster.url)
+            try:
+                await client.set("a", "1")
+                await client.set("b", "2")
+                return await client.mget(["a", "b"]), len(await client.keys("*"))
+            finally:
+                await client.aclose()
+
+        assert asyncio.run(use()) == ([b"1", b"2"], 2)
+        cache.client.connection_factory.disconnect(cache.client.get_client())
