@@ -64,6 +64,12 @@ def in_use(session_keys: list[str], store=SessionStore) -> Iterator[list[str]]:
     wrongs: list[str] = []
     stopping = threading.Event()
 
+    def work(session_key: str) -> None:
+        try:
+            use(session_key)
+        finally:
+            connections.close_all()
+
     def use(session_key: str) -> None:
         count = 0
         while not stopping.is_set():
@@ -79,13 +85,7 @@ def in_use(session_keys: list[str], store=SessionStore) -> Iterator[list[str]]:
                 wrongs.append(repr(error))
                 return
 
-    def use_and_leave(session_key: str) -> None:
-        try:
-            use(session_key)
-        finally:
-            connections.close_all()
-
-    threads = [threading.Thread(target=use_and_leave, args=(key,)) for key in session_keys]
+    threads = [threading.Thread(target=work, args=(key,)) for key in session_keys]
     for thread in threads:
         thread.start()
     try:
