@@ -89,7 +89,7 @@ def _sessions(stats: Stats, span: str) -> Section:
         drawn.append(_created_and_ended(_periods(stats, span), str(SPANS[span])))
     if stats.time_left is not None:
         drawn.append(_time_left(stats.time_left))
-    return Section(key="sessions", title=_("Sessions"), charts=drawn)
+    return Section(key="sessions", title=_sessions_word(), charts=drawn)
 
 
 def _created_and_ended(periods: Sequence[Period], when: str) -> Chart:
@@ -204,7 +204,7 @@ def _database(stats: Stats) -> Section:
 
 def _facts_of_database(database: DatabaseStats) -> list[Fact]:
     return [
-        Fact(name=_("Sessions"), value=_count(database.signed_in + database.anonymous)),
+        Fact(name=_sessions_word(), value=_count(database.signed_in + database.anonymous)),
         Fact(name=_("Newer than in the cache (stale)"), value=_count(database.stale)),
         Fact(name=_("Marks of ended sessions"), value=_count(database.ended)),
         _latency(database.latency_seconds),
@@ -261,6 +261,11 @@ def _share(part: int | None, whole: int | None) -> str:
 
 def _clock(moment: datetime) -> str:
     return timezone.localtime(moment).strftime("%H:%M")
+
+
+def _sessions_word() -> str:
+    # Django has the word too, and translates it as it likes.
+    return pgettext("dashboard", "Sessions")
 
 
 def _not_told() -> str:

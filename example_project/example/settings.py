@@ -38,6 +38,8 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "shop.policy.content_security_policy",
     "django_elasticache_sessions.middleware.SessionMiddleware",
+    # The admin and the devices speak the browser's language; the shop itself speaks English.
+    "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
