@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
@@ -64,4 +65,9 @@ def _as_text(value: Any) -> str:
 
 def printable(text: str) -> str:
     """Return a text without what is no HTML: control characters and lone surrogates."""
-    return "".join(char if char.isprintable() or char == "\n" else "\ufffd" for char in text)
+    return "".join(char if _is_shown(char) else "\ufffd" for char in text)
+
+
+def _is_shown(char: str) -> bool:
+    # Python takes no space but the plain one for printable; sizes have another before their unit.
+    return char.isprintable() or char == "\n" or unicodedata.category(char) == "Zs"

@@ -96,6 +96,13 @@ def test_the_list_shows_sessions_users_and_sizes(staff, new):
         assert text in shown
 
 
+def test_spaces_of_every_kind_are_shown_as_they_are(staff, new):
+    session_id = new(7, note="10\u00a0kg\u3000tea")
+    shown = page(staff(superuser=True), view_of(session_id))
+    assert "10\u00a0kg\u3000tea" in shown
+    assert "\ufffd" not in shown
+
+
 def test_the_own_session_is_marked(staff):
     assert page(staff("view_livesession")).count("this session") == 1
 
