@@ -69,3 +69,22 @@ def test_a_page_needs_no_inline_code(visit, path):
     policy = response.headers["content-security-policy"]
     assert POLICY in policy
     assert "unsafe" not in policy
+
+
+@pytest.mark.parametrize("locale", ["de", "ja"])
+@pytest.mark.parametrize("path", [LIST, f"{LIST}dashboard/", DEVICES])
+def test_a_phone_holds_other_languages(visit, locale, path):
+    page = visit(viewport=PHONE, locale=locale).sign_in("admin", path)
+    assert page.get_by_text({"de": "angemeldet", "ja": "ログイン"}[locale]).count() > 0
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_one_s_own_session_is_marked_on_one_line_where_words_have_no_spaces(visit):
+    page = visit(viewport=PHONE, locale="ja").sign_in("admin", LIST)
+    lines = page.locator("td.field-yours", has_text="このセッション").evaluate(
+        "cell => {"
+        " const range = document.createRange();"
+        " range.selectNodeContents(cell);"
+        " return range.getClientRects().length }"
+    )
+    assert lines == 1
