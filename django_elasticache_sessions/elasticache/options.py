@@ -9,7 +9,6 @@ from typing import Any, Self
 
 from django.core.exceptions import ImproperlyConfigured
 
-DEFAULT_CLIENT_NAME = "django"
 #: Those of django-redis, which a misspelt key of ours may be taken for.
 _OF_DJANGO_REDIS = frozenset(
     {
@@ -42,11 +41,12 @@ class FactoryOptions:
     """What `OPTIONS` says; timeouts in seconds.
 
     `ca_file` holds the certificates of the authorities that are believed, in place of the system's.
-    `client_name` is what `CLIENT LIST` calls our connections.
+    `client_name` is what `CLIENT LIST` calls our connections; to tell it needs a permission of its
+    own.
     """
 
     cluster: bool = False
-    client_name: str = DEFAULT_CLIENT_NAME
+    client_name: str | None = None
     ca_file: str | None = None
     socket_timeout: float | None = None
     socket_connect_timeout: float | None = None
