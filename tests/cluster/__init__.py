@@ -4,8 +4,6 @@
     The tests of one server, run against a cluster.
 ``test_faults``
     Slots that move, nodes that are killed or frozen, slots that nobody serves.
-``test_routing``
-    Which node is asked what.
 ``test_serverless``
     Under a user that may not do what ElastiCache Serverless does not offer.
 """
