@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from django.utils import translation
 from hypothesis import settings as hypothesis_settings
 
 from django_elasticache_sessions.backends.cache import SessionStore
@@ -28,6 +29,13 @@ hypothesis_settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 
 PATIENT = {"SOCKET_TIMEOUT": 10, "SOCKET_CONNECT_TIMEOUT": 10}
+
+
+@pytest.fixture(autouse=True)
+def _own_language() -> Iterator[None]:
+    """Begin in `LANGUAGE_CODE`: Django's middleware leaves a thread in its last reader's."""
+    yield
+    translation.deactivate()
 
 
 @pytest.fixture(scope="session")
