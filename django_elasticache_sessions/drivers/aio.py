@@ -76,7 +76,7 @@ class Line(asyncio.Protocol):
         self._is_late = False
         self._is_retired = False
         self._end = end_of(connection)
-        self._closed = self._loop.create_future()
+        self.closed = self._loop.create_future()
         self._transport = writer.transport
         self._streams = self._transport.get_protocol()
         self._transport.set_protocol(self)
@@ -113,7 +113,7 @@ class Line(asyncio.Protocol):
     async def close(self) -> None:
         """Close at once, and wait for it."""
         self._transport.abort()
-        await self._closed
+        await self.closed
 
     def data_received(self, data: bytes) -> None:
         """Hand replies to those who wait for them."""
@@ -137,7 +137,7 @@ class Line(asyncio.Protocol):
             self._timer.cancel()
         self._streams.connection_lost(exc)
         self._connection._reader = self._connection._writer = None
-        self._closed.set_result(None)
+        self.closed.set_result(None)
 
     def _deliver(self, reply: Any) -> None:
         if not self._queue:
@@ -189,6 +189,8 @@ class Driver:
         self.pool = pool
         self.health = health
         self._line: Line | None = None
+        #: With those that were replaced, and have replies on their way yet.
+        self._lines: set[Line] = set()
         self._opening: asyncio.Task[Line] | None = None
         self._farewell: AsyncGenerator[None, None] | None = None
 
@@ -286,27 +288,36 @@ class Driver:
 
     async def _connect(self) -> Line:
         connection = self.pool.make_connection()
+        try:
+            await self._connect_in_time(connection)
+            return Line(connection)
+        except BaseException:
+            # One that is cut off while it signs in would stay open.
+            await connection.disconnect(nowait=True)
+            raise
+
+    async def _connect_in_time(self, connection: AsyncServerConnection) -> None:
         for _ in range(_LATE_ATTEMPTS):
             began = time.monotonic()
             try:
                 await connection.connect()
-                break
+                return
             except RedisTimeoutError:
                 # Later than it could be: not the server, but others kept the loop busy, as they do
                 # while a process starts.
                 late_seconds = _LATE * (connection.socket_connect_timeout or math.inf)
                 if time.monotonic() - began < late_seconds:
                     raise
-        else:
-            await connection.connect()
-        return Line(connection)
+        await connection.connect()
 
     def _opened(self, opening: asyncio.Task[Line]) -> None:
         self._opening = None
         if not opening.cancelled() and opening.exception() is None:
             if self._line is not None:
                 self._line.retire()
-            self._line = opening.result()
+            line = self._line = opening.result()
+            self._lines.add(line)
+            line.closed.add_done_callback(lambda _: self._lines.discard(line))
 
     async def _at_loop_shutdown(self) -> AsyncGenerator[None, None]:
         # A loop closes the async generators it knows when it shuts down: asyncio offers no other
@@ -314,8 +325,8 @@ class Driver:
         try:
             yield
         finally:
-            if self._line is not None:
-                await self._line.close()
+            for line in tuple(self._lines):
+                await line.close()
 
 
 _drivers: dict[asyncio.AbstractEventLoop, dict[sync.Driver, Driver]] = {}

@@ -48,6 +48,9 @@ class AsyncServerConnection(Protocol):
     async def connect(self) -> None:
         """See ServerConnection."""
 
+    async def disconnect(self, nowait: bool = False) -> None:
+        """See ServerConnection; `nowait` does not wait until it is closed."""
+
 
 class AsyncServerPool(Protocol):
     """An asyncio connection pool of redis-py, of which only the way to connect is used."""

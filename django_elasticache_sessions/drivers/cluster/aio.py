@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ...exceptions import InvalidValue, SessionStoreUnavailable
@@ -24,11 +24,6 @@ class Node(aio.Driver):
             return await self._exchange(commands)
         except (SessionStoreUnavailable, InvalidValue) as problem:
             return problem
-
-    async def close(self) -> None:
-        """Close the connection."""
-        if self._line is not None:
-            await self._line.close()
 
     def retire(self) -> None:
         """Close the connection once what is on its way is done."""
@@ -79,6 +74,8 @@ class ClusterDriver(aio.Driver):
             pool = pools.make_pool(self._twin.alias, host=address.host, port=address.port)
             health = self._twin.health_of(address)
             node = self._nodes[address] = Node(pools.make_async_pool(pool), health)
+            # All are closed together, those of nodes that have left the cluster too.
+            node._lines = self._lines
         return node
 
     def _forget_nodes(self) -> None:
@@ -86,11 +83,3 @@ class ClusterDriver(aio.Driver):
         known = self._twin.cluster.addresses
         for address in [address for address in self._nodes if address not in known]:
             self._nodes.pop(address).retire()
-
-    async def _at_loop_shutdown(self) -> AsyncGenerator[None, None]:
-        # See aio.Driver.
-        try:
-            yield
-        finally:
-            for node in self._nodes.values():
-                await node.close()
