@@ -420,6 +420,27 @@ def test_a_store_that_is_away_is_told_and_is_not_empty(staff, monkeypatch, addre
     assert "0 live sessions" not in shown
 
 
+@pytest.mark.parametrize("action", ["delete", "delete_selected", "end_for_users"])
+def test_a_store_that_goes_away_before_the_end_is_told(staff, new, monkeypatch, action):
+    client = staff(superuser=True)
+    session_id = new(User.objects.create(username="somebody").pk)
+
+    def away(*args, **kwargs):
+        raise SessionStoreUnavailable("The session store did not serve.")
+
+    for name in ("end", "end_all"):
+        monkeypatch.setattr(live, name, away)
+    if action == "delete":
+        response = client.post(view_of(session_id, "delete"), {"post": "yes"})
+    else:
+        data = {"action": action, "_selected_action": session_id, "post": "yes"}
+        response = client.post(LIST, data)
+    assert response.status_code == 503
+    assert "does not serve" in response.content.decode()
+    monkeypatch.undo()
+    assert live.get(session_id) is not None
+
+
 def test_get_changes_nothing(staff, new):
     client = staff(superuser=True)
     session_id = new(7)
