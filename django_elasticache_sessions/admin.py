@@ -274,6 +274,10 @@ class LiveSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """Ask, then end a session, or say that the store does not serve."""
         return self._served(request, super().delete_view, request, *args, **kwargs)
 
+    def history_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        """Show what was logged of a session, or say that the store does not serve."""
+        return self._served(request, super().history_view, request, *args, **kwargs)
+
     def _get_obj_does_not_exist_redirect(
         self, request: HttpRequest, opts: Any, object_id: str
     ) -> HttpResponse:

@@ -406,7 +406,9 @@ def test_a_user_with_thousands_of_sessions_is_paged(staff, new):
     assert len(listed(page(client, LIST + older[1]))) == 100
 
 
-@pytest.mark.parametrize("address", [LIST, view_of(UNKNOWN_ID), view_of(UNKNOWN_ID, "delete")])
+@pytest.mark.parametrize(
+    "address", [LIST, *(view_of(UNKNOWN_ID, view) for view in ("change", "delete", "history"))]
+)
 def test_a_store_that_is_away_is_told_and_is_not_empty(staff, monkeypatch, address):
     client = staff(superuser=True)
 
