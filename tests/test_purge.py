@@ -144,6 +144,7 @@ def test_an_age_that_is_none_is_refused(engine, option, age):
         ["--all", "--anonymous"],
         ["--user", "7", "--all"],
         ["--dry-run"],
+        ["--reindex", "--dry-run"],
     ],
 )
 def test_options_that_make_no_sense_are_refused(new, arguments):

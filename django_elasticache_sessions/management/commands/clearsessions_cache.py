@@ -93,6 +93,11 @@ class Command(BaseCommand):
     def run(self, *, reindex: bool, **options: Any) -> None:
         """Reindex, prune or end sessions."""
         report: dict[str, Any] = {}
+        if reindex and options["dry_run"]:
+            raise CommandError(
+                "--reindex writes the indexes anew, which --dry-run must not: give one of them.",
+                returncode=2,
+            )
         if reindex:
             report |= self.reindex(options["batch_size"])
         selection = self.read_selection(**options)
