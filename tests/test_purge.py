@@ -116,7 +116,7 @@ def test_a_user_whose_row_is_gone_still_has_sessions_to_end(new):
     assert run("--user", "4711")["ended"] == 1
 
 
-@pytest.mark.parametrize("text", ["nobody", "4711", "", "9" * 50, "\0", "é"])
+@pytest.mark.parametrize("text", ["nobody", "4711", "", "9" * 50, "\0", "é", "\udcff"])
 def test_a_user_that_matches_nobody_ends_nothing(new, text):
     sids = {new(7), new()}
     with pytest.raises(CommandError, match="No user has the name or id") as error:

@@ -15,6 +15,11 @@ def find_user_ids(text: str) -> tuple[str, ...]:
 
     An id of a user who was deleted still means the sessions that are left of him.
     """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        # Bytes of a command line that are no text name nobody, and no database takes them.
+        return ()
     manager: Any = get_user_model()._default_manager
     try:
         return (live.user_id_of(manager.get_by_natural_key(text)),)
