@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import gc
 
 import pytest
 
@@ -51,3 +52,14 @@ def test_it_is_kept_there_asynchronously_too(watched):
 
     assert asyncio.run(use()) == 1
     assert len(stored_keys(watched.client())) == 2
+
+
+def test_a_loop_takes_its_connections_to_the_sentinels_with_it(watched):
+    async def use() -> None:
+        await SessionStore("no-such-session").aget("a")
+
+    asyncio.run(use())
+    # The driver of a loop that has ended goes when another begins.
+    asyncio.run(use())
+    # Whatever is left open is an error here.
+    gc.collect()

@@ -25,7 +25,7 @@ from ..operations import ORIGIN, Command, Operation
 from . import sync
 from .authentication import end_of, now, tell_refusal
 from .origin import Origin, locate
-from .pools import make_async_pool
+from .pools import close_sentinels, make_async_pool
 from .protocols import AsyncServerConnection, AsyncServerPool
 from .replies import WIRE_ERRORS, ErrorReply, classify, deserves_second_attempt, settle
 from .wire import INCOMPLETE, limit_of, make_reader, pack
@@ -327,6 +327,7 @@ class Driver:
         finally:
             for line in tuple(self._lines):
                 await line.close()
+            await close_sentinels(self.pool)
 
 
 _drivers: dict[asyncio.AbstractEventLoop, dict[sync.Driver, Driver]] = {}

@@ -153,6 +153,13 @@ def make_async_pool(pool: ConnectionPool) -> aioredis.ConnectionPool:
     )
 
 
+async def close_sentinels(pool: object) -> None:
+    """Close the connections over which a pool asks Sentinels for the primary, if it does."""
+    if isinstance(pool, aiosentinel.SentinelConnectionPool):
+        for client in pool.sentinel_manager.sentinels:
+            await client.aclose()
+
+
 def _async_connection_class(pool: ConnectionPool) -> type[Any]:
     for sync_class in pool.connection_class.__mro__:
         if sync_class in _ASYNC_CONNECTIONS:
