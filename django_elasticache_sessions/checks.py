@@ -13,7 +13,6 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.utils.module_loading import import_string
 
-from .cloudwatch.checks import check_boto3
 from .conf import CACHE_ENGINE, CACHED_DB_ENGINE, SETTING, read_options
 from .dialects import DIALECTS
 from .drivers.pools import bad_location, parse_location
@@ -331,7 +330,6 @@ CHECKS: tuple[Check, ...] = (
     check_fallback_database,
     check_fallback_vendor,
     check_previous_engines,
-    check_boto3,
     check_connection_factory,
 )
 DATABASE_CHECKS: tuple[Check, ...] = (check_fallback_table,)

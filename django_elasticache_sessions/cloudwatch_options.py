@@ -18,7 +18,7 @@ _NAMESPACE = re.compile(r"[0-9A-Za-z._/#-][0-9A-Za-z._/#:-]{0,254}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CloudWatchOptions:
-    """One of the first two names the cache; a region of `None` is boto3's own choice."""
+    """One of the first two names the cache; a region of `None` is that of the environment."""
 
     replication_group_id: str | None = None
     serverless_cache_name: str | None = None

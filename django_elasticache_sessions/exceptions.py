@@ -49,8 +49,14 @@ class SessionEnded(UpdateError, SessionInterrupted):
 class AWSUnavailable(Exception):
     """Amazon's APIs did not tell what they were asked; the text says what to mend.
 
-    Sessions do not depend on them.
+    `code` is Amazon's for its refusal, or empty. Sessions depend on none of this but for keys that
+    KMS has wrapped.
     """
+
+    def __init__(self, text: str, *, code: str = "") -> None:
+        """Take the text to show."""
+        super().__init__(text)
+        self.code = code
 
 
 class InvalidValue(Exception):

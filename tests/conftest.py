@@ -15,8 +15,9 @@ from django.utils import translation
 from hypothesis import settings as hypothesis_settings
 
 from django_elasticache_sessions.backends.cache import SessionStore
+from django_elasticache_sessions.elasticache import aws as asking
 from django_elasticache_sessions.elasticache import iam, kms
-from tests.servers.aws import Aws
+from tests.servers.aws import Aws, Moto
 from tests.servers.databases import VENDORS, Unavailable, Vendor, database
 from tests.servers.relay import Relay
 from tests.servers.valkey import Valkey
@@ -118,10 +119,10 @@ def new_session(valkey: redis.Redis):
 
 
 @pytest.fixture(scope="session")
-def aws_server() -> Iterator[Aws]:
+def moto() -> Iterator[Moto]:
     """One moto server for the whole run."""
-    with Aws() as aws:
-        yield aws
+    with Moto() as moto:
+        yield moto
 
 
 @pytest.fixture
@@ -134,6 +135,7 @@ def aws_profiles(monkeypatch, tmp_path) -> Path:
     monkeypatch.setenv("AWS_CONFIG_FILE", str(profiles))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    asking._client.cache_clear()
     iam._provider.cache_clear()
     kms._opened.clear()
     kms._failure_ends = 0.0
@@ -141,7 +143,7 @@ def aws_profiles(monkeypatch, tmp_path) -> Path:
 
 
 @pytest.fixture
-def aws(aws_server: Aws, aws_profiles: Path) -> Aws:
+def aws(moto: Moto, aws_profiles: Path) -> Iterator[Aws]:
     """The moto server, without faults."""
-    aws_server.heal()
-    return aws_server
+    with Aws(moto) as aws:
+        yield aws

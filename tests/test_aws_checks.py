@@ -124,6 +124,16 @@ def test_iam_without_a_region_is_e044(settings, monkeypatch):
     assert found() == []
 
 
+def test_cloudwatch_without_a_region_is_e044(settings, monkeypatch):
+    settings.ELASTICACHE_SESSIONS = {"CLOUDWATCH": {"REPLICATION_GROUP_ID": "shop"}}
+    [(name, problem)] = found()
+    assert name == "E044"
+    assert "ELASTICACHE_SESSIONS['CLOUDWATCH'] needs an AWS region" in problem.msg
+    assert '"REGION": "eu-central-1"' in problem.hint
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    assert found() == []
+
+
 def test_wrapped_keys_without_a_region_are_e044(settings, monkeypatch):
     settings.ELASTICACHE_SESSIONS = {"KMS_WRAPPED_KEYS": WRAPPED}
     [(name, problem)] = found()
@@ -228,7 +238,10 @@ def test_without_the_extra_everything_works_until_something_needs_it():
         from django.core.cache import caches
         from django.core.checks import run_checks
         print([message.id for message in run_checks()])
-        settings.ELASTICACHE_SESSIONS = {"KMS_WRAPPED_KEYS": ["QUFB" * 30]}
+        settings.ELASTICACHE_SESSIONS = {
+            "KMS_WRAPPED_KEYS": ["QUFB" * 30],
+            "CLOUDWATCH": {"REPLICATION_GROUP_ID": "shop"},
+        }
         settings.CACHES["sessions"]["LOCATION"] = "rediss://sessions.example.org/0"
         settings.CACHES["sessions"]["OPTIONS"] = {
             "IAM": {"USER": "app", "CACHE_NAME": "sessions"},
@@ -253,6 +266,7 @@ def test_without_the_extra_everything_works_until_something_needs_it():
         for need in (
             "OPTIONS['IAM'] of CACHES['sessions']",
             "ELASTICACHE_SESSIONS['KMS_WRAPPED_KEYS']",
+            "ELASTICACHE_SESSIONS['CLOUDWATCH']",
         )
     ]
 

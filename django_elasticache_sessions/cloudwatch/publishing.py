@@ -15,10 +15,10 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from .. import occurrences
-from ..amazon import ask
 from ..cloudwatch_options import CloudWatchOptions
 from ..conf import get_configuration
 from ..drivers import sync
+from ..elasticache.aws import ask
 from ..exceptions import SessionStoreUnavailable
 from ..stats import Stats
 from .reading import get_options

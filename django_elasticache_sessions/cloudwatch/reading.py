@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
-from ..amazon import ask
 from ..cloudwatch_options import CloudWatchOptions
 from ..conf import SETTING, get_configuration
+from ..elasticache.aws import ask
 from ..exceptions import AWSUnavailable
 from .metrics import NAMESPACE, Metric
 from .targets import Node, Target, find

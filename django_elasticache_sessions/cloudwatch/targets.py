@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ..amazon import ask
 from ..cloudwatch_options import CloudWatchOptions
+from ..elasticache.aws import ask
 from ..exceptions import AWSUnavailable
 from .metrics import OF_NODES, OF_SERVERLESS, Metric
 

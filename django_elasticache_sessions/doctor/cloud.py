@@ -7,11 +7,11 @@ from typing import Any
 
 from django.conf import settings
 
-from ..amazon import ask
 from ..cloudwatch.metrics import NAMESPACE
 from ..cloudwatch.targets import Target, find
 from ..cloudwatch_options import CloudWatchOptions
 from ..conf import Configuration
+from ..elasticache.aws import ask
 from ..exceptions import AWSUnavailable
 from .findings import Finding, advice, ok, problem, unknown
 

@@ -31,7 +31,7 @@ def examine(engine: str) -> Iterator[Finding]:
     """Yield what is found, for one of this package's engines, as soon as it is.
 
     Changes nothing. Each question is answered or given up within the timeouts of the session cache,
-    of the database and of `amazon`; a store that does not answer is a finding.
+    of the database and of `elasticache.aws`; a store that does not answer is a finding.
     """
     wrong = list(_settings())
     yield from wrong or (ok("settings", "no error"),)

@@ -128,7 +128,7 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, (TimeoutError, RedisTimeoutError)):
         return "it did not answer in time"
     if isinstance(error, CredentialsUnavailable):
-        return f"nothing to sign in with, {error}"
+        return f"nothing to sign in with: {error}".removesuffix(".")
     if isinstance(error, MaxConnectionsError):
         return "every connection is in use; raise max_connections in CONNECTION_POOL_KWARGS"
     for code, reason in _REASONS.items():

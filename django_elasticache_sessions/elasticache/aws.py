@@ -1,4 +1,4 @@
-"""What everything of Amazon's needs: a botocore session, a region, and errors without secrets.
+"""Asking AWS in bounded time: its sessions, its clients, its region, and its operations by name.
 
 botocore (of the extra `aws`) is imported when it is used, so that the package works without it.
 """
@@ -9,19 +9,24 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import lru_cache
 from importlib.util import find_spec
 from threading import get_ident
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from ..exceptions import AWSUnavailable
+from .explanations import MAKES_NO_SENSE, code_of, explain
 
 if TYPE_CHECKING:
     from botocore.session import Session
 
-INSTALL = "Install it: python -m pip install django-elasticache-sessions[aws]"
-#: Each wait of one attempt, in seconds; a call to AWS makes `ATTEMPTS` at most.
+NOT_INSTALLED = "{} needs boto3, which is not installed."
+INSTALL = 'Run: pip install "django-elasticache-sessions[aws]"'
+#: Each wait of one attempt, in seconds. With what botocore waits for instance metadata by itself, a
+#: call is over within about a quarter of a minute whatever happens.
 CONNECT_SECONDS = 2.0
 READ_SECONDS = 3.0
 ATTEMPTS = 2
-_LONGEST_CODE = 64
 # They log at DEBUG what they sign and what AWS answered, tokens and keys included.
 _TALKATIVE = ("auth", "credentials", "endpoint", "hooks", "parsers", "utils")
 
@@ -29,6 +34,45 @@ _TALKATIVE = ("auth", "credentials", "endpoint", "hooks", "parsers", "utils")
 def is_installed() -> bool:
     """Tell whether botocore is there."""
     return find_spec("botocore") is not None
+
+
+def ask(
+    service: str, operation: str, *, region: str | None = None, **parameters: Any
+) -> dict[str, Any]:
+    """Call an operation of a service by its name in Amazon's API reference; return its answer.
+
+    Without a region, asks in that of `find_region()`. Raises `AWSUnavailable`, whose text shows
+    nothing that Amazon or the credentials say.
+    """
+    action = f"{service}:{operation}"
+    if not is_installed():
+        raise AWSUnavailable(f"{NOT_INSTALLED.format(action)} {INSTALL}")
+    try:
+        with hushed():
+            region = region or find_region()
+            client = _client(service, region, os.getpid())
+            answer = getattr(client, _method(operation))(**parameters)
+    except Exception as error:
+        # Whoever found no credentials would never look for them again.
+        _client.cache_clear()
+        reason, code = explain(error, action, region), code_of(error)
+    else:
+        if isinstance(answer, dict):
+            return answer
+        reason, code = MAKES_NO_SENSE.format(action), ""
+    raise AWSUnavailable(reason, code=code)
+
+
+@lru_cache(maxsize=16)
+def _client(service: str, region: str, pid: int) -> Any:
+    # One for each process: connections do not outlive a fork.
+    return make_session().create_client(service, region_name=region or None)
+
+
+def _method(operation: str) -> str:
+    from botocore import xform_name
+
+    return str(xform_name(operation))
 
 
 def make_session() -> Session:
@@ -53,33 +97,6 @@ def make_session() -> Session:
 def find_region() -> str:
     """Return the region of `AWS_REGION`, `AWS_DEFAULT_REGION` or the profile; else nothing."""
     return make_session().get_config_variable("region") or "" if is_installed() else ""
-
-
-def explain(error: Exception) -> str:
-    """Say what kept AWS from serving, in words that hold no secret."""
-    from botocore import exceptions
-    from botocore.parsers import ResponseParserError
-
-    if isinstance(error, (exceptions.NoCredentialsError, exceptions.PartialCredentialsError)):
-        return "no AWS credentials were found: give the task, instance or function a role"
-    if isinstance(error, exceptions.NoRegionError):
-        return "no AWS region is set: set AWS_REGION"
-    if isinstance(error, exceptions.ClientError):
-        return f"AWS answered {code_of(error) or 'an error'!r} to {error.operation_name}"
-    if isinstance(error, (ResponseParserError, LookupError)):
-        return "what AWS answered makes no sense"
-    if isinstance(error, (exceptions.ConnectionError, exceptions.HTTPClientError)):
-        return f"AWS was not reached ({type(error).__name__})"
-    if isinstance(error, (exceptions.CredentialRetrievalError, exceptions.ProfileNotFound)):
-        return f"the AWS credentials could not be fetched ({type(error).__name__})"
-    return f"AWS could not be asked ({type(error).__name__})"
-
-
-def code_of(error: Exception) -> str:
-    """Return the code that AWS gives an error; empty for what does not look like one."""
-    answer = getattr(error, "response", None) or {}
-    code = str(answer.get("Error", {}).get("Code", "")).rpartition("#")[2]
-    return code if code.isalnum() and code.isascii() and len(code) <= _LONGEST_CODE else ""
 
 
 @contextmanager

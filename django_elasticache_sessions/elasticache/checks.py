@@ -1,4 +1,4 @@
-"""System checks of what needs AWS: IAM authentication and keys wrapped by KMS.
+"""System checks of what needs AWS: IAM authentication, keys wrapped by KMS, and CloudWatch.
 
 They read settings, and AWS's configuration files for a region; none opens a connection.
 """
@@ -15,10 +15,11 @@ from django.core.checks import CheckMessage, Error
 
 from ..conf import SETTING, read_options
 from ..drivers.pools import parse_location, primary_url
-from .aws import INSTALL, find_region, is_installed
+from .aws import INSTALL, NOT_INSTALLED, find_region, is_installed
 from .iam_options import EXAMPLE, read_iam_options
 
 _ID = "django_elasticache_sessions."
+_WRAPPED_KEYS = f"{SETTING}['KMS_WRAPPED_KEYS']"
 _SIGN_IN = ("username", "password", "credential_provider")
 
 
@@ -31,10 +32,7 @@ def check_extra(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """E040: the extra `aws` is installed where something needs it."""
     if is_installed():
         return []
-    return [
-        Error(f"{need} needs boto3, which is not installed.", hint=INSTALL, id=_ID + "E040")
-        for need in _needs()
-    ]
+    return [Error(NOT_INSTALLED.format(need), hint=INSTALL, id=_ID + "E040") for need in _needs()]
 
 
 def check_region(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
@@ -46,7 +44,7 @@ def check_region(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
         Error(
             f"{need} needs an AWS region, and none is set.",
             hint="Set AWS_REGION in the environment"
-            + (', or write "REGION": "eu-central-1" in it.' if "IAM" in need else "."),
+            + ("." if need == _WRAPPED_KEYS else ', or write "REGION": "eu-central-1" in it.'),
             id=_ID + "E044",
         )
         for need in needs
@@ -61,7 +59,9 @@ def _needs() -> dict[str, str]:
         for alias in _iam_aliases()
     }
     if options.kms_wrapped_keys is not None:
-        needs[f"{SETTING}['KMS_WRAPPED_KEYS']"] = ""
+        needs[_WRAPPED_KEYS] = ""
+    if options.cloudwatch is not None:
+        needs[f"{SETTING}['CLOUDWATCH']"] = options.cloudwatch.region or ""
     return needs
 
 

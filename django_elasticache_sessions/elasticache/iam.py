@@ -21,7 +21,8 @@ from django.core.exceptions import ImproperlyConfigured
 from redis.credentials import CredentialProvider
 
 from ..exceptions import CredentialsUnavailable
-from .aws import INSTALL, explain, find_region, hushed, is_installed, make_session
+from .aws import INSTALL, NOT_INSTALLED, find_region, hushed, is_installed, make_session
+from .explanations import explain
 from .iam_options import IAMOptions, read_iam_options
 from .signing import SignedToken, sign
 
@@ -41,6 +42,7 @@ PAUSE_SECONDS = 1.0
 LOST_SECONDS = 60.0
 #: How often a refusal is logged, and has the credentials fetched anew, at most.
 REFUSAL_SECONDS = 60.0
+_NEED = "IAM authentication"
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +56,7 @@ def make_credential_provider(options: Mapping[str, Any]) -> IAMCredentialProvide
     if problems:
         raise ImproperlyConfigured(f"{problems[0].message} {problems[0].hint}")
     if not is_installed():
-        raise ImproperlyConfigured(f"IAM authentication needs boto3, which is missing. {INSTALL}")
+        raise ImproperlyConfigured(f"{NOT_INSTALLED.format(_NEED)} {INSTALL}")
     return _provider(read)
 
 
@@ -183,7 +185,7 @@ class IAMCredentialProvider(CredentialProvider):
             with hushed():
                 signed = self._make_token()
         except Exception as error:
-            failure = explain(error)
+            failure = explain(error, _NEED)
         self._settle(attempt, signed, failure)
 
     def _settle(self, attempt: _Attempt, signed: SignedToken | None, failure: str) -> None:

@@ -10,18 +10,16 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Iterable
-from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
+from ..exceptions import AWSUnavailable
 from ..keyring import KEY_BYTES
-from .aws import INSTALL, code_of, explain, find_region, hushed, is_installed, make_session
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from .aws import ask
+from .explanations import MAKES_NO_SENSE
 
 ENCRYPTION_CONTEXT = {"purpose": "django-elasticache-sessions"}
 #: For so long, in seconds, a failure is the answer to whoever asks next.
@@ -38,14 +36,7 @@ _MENDS = {
     "DisabledException": "Enable the KMS key",
     "KMSInvalidStateException": "The KMS key is not enabled; if it is to be deleted, cancel its "
     "deletion",
-    "InvalidSignatureException": "Check this machine's clock, and the credentials",
-    "ExpiredTokenException": "The AWS credentials have expired; check this machine's clock",
-    "UnrecognizedClientException": "The AWS credentials are not known to AWS",
 }
-_REACH_KMS = (
-    "Check AWS_REGION, the way to KMS (a route, or the VPC endpoint for kms) and the AWS "
-    "credentials, and start again"
-)
 
 # By ciphertext: KMS is asked once for each key and process, also when the settings change.
 _opened: dict[bytes, bytes] = {}
@@ -80,11 +71,12 @@ def make_wrapped_key(kms_key: str) -> WrappedKey:
 
     Raises `ImproperlyConfigured`.
     """
-    with _explained(f"KMS did not make a key with {kms_key!r}", "GenerateDataKeyWithoutPlaintext"):
-        answer = _client().generate_data_key_without_plaintext(
-            KeyId=kms_key, NumberOfBytes=KEY_BYTES, EncryptionContext=ENCRYPTION_CONTEXT
-        )
-        blob, arn = answer["CiphertextBlob"], answer["KeyId"]
+    complaint = f"KMS did not make a key with {kms_key!r}"
+    operation = "GenerateDataKeyWithoutPlaintext"
+    answer = _ask(operation, complaint, KeyId=kms_key, NumberOfBytes=KEY_BYTES)
+    blob, arn = answer.get("CiphertextBlob"), answer.get("KeyId")
+    if not blob or not arn:
+        raise ImproperlyConfigured(f"{complaint}: {MAKES_NO_SENSE.format(f'kms:{operation}')}")
     return WrappedKey(text=base64.b64encode(blob).decode(), kms_key=arn)
 
 
@@ -103,9 +95,8 @@ def _open_missing(keys: tuple[bytes, ...]) -> None:
 
 
 def _open(key: bytes, complaint: str) -> bytes:
-    with _explained(complaint, "Decrypt"):
-        answer = _client().decrypt(CiphertextBlob=key, EncryptionContext=ENCRYPTION_CONTEXT)
-        opened: bytes = answer.get("Plaintext") or b""
+    answer = _ask("Decrypt", complaint, CiphertextBlob=key)
+    opened: bytes = answer.get("Plaintext") or b""
     size = len(opened)
     if size != KEY_BYTES:
         del answer, opened
@@ -116,21 +107,18 @@ def _open(key: bytes, complaint: str) -> bytes:
     return opened
 
 
-def _client() -> Any:
-    return make_session().create_client("kms", region_name=find_region() or None)
-
-
-@contextmanager
-def _explained(complaint: str, action: str) -> Iterator[None]:
-    """Turn whatever goes wrong with AWS into `ImproperlyConfigured`, without its text."""
-    if not is_installed():
-        raise ImproperlyConfigured(f"{complaint}: boto3 is missing. {INSTALL}")
+def _ask(operation: str, complaint: str, **parameters: Any) -> dict[str, Any]:
+    """Ask KMS. Turns whatever goes wrong into `ImproperlyConfigured`, without AWS's text."""
     try:
-        with hushed():
-            yield
-    except Exception as error:
-        reason = explain(error)
-        mend = _MENDS.get(code_of(error), _REACH_KMS).replace("{action}", f"kms:{action}")
-    else:
-        return
-    raise ImproperlyConfigured(f"{complaint}: {reason}. {mend}.")
+        return ask("kms", operation, EncryptionContext=ENCRYPTION_CONTEXT, **parameters)
+    except AWSUnavailable as refusal:
+        reason = _explain(refusal, operation)
+    raise ImproperlyConfigured(f"{complaint}: {reason}")
+
+
+def _explain(refusal: AWSUnavailable, operation: str) -> str:
+    mend = _MENDS.get(refusal.code)
+    if mend is None:
+        return f"{refusal} Then start again."
+    mend = mend.replace("{action}", f"kms:{operation}")
+    return f"AWS answered {refusal.code!r} to {operation}. {mend}."

@@ -3,54 +3,36 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 import boto3
 import pytest
 
-from tests.servers.amazon import REGION, Front, Moto
+from tests.servers.aws import REGION, Aws, Moto
 
 SECRET = "canary0secret"
 
 
-@pytest.fixture(scope="session")
-def moto() -> Iterator[Moto]:
-    """One moto server for the run."""
-    with Moto() as server:
-        yield server
-
-
 @pytest.fixture
-def amazon(moto: Moto, monkeypatch) -> Iterator[Front]:
-    """Amazon, empty, as boto3 finds it; the machine's own settings for it are out of sight."""
+def amazon(aws: Aws, moto: Moto, monkeypatch) -> Aws:
+    """Amazon, empty, as boto3 finds it, with keys that moto takes."""
     moto.reset()
-    with Front(moto) as front:
-        point_boto3_at(monkeypatch, front.url)
-        yield front
-
-
-def point_boto3_at(monkeypatch, url: str) -> None:
-    """Have boto3 ask at an address, with keys that moto takes."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", aws.url)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
-    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_SESSION_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
+    return aws
 
 
 @pytest.fixture
-def ask(amazon: Front) -> Callable[[str], Any]:
+def ask(amazon: Aws) -> Callable[[str], Any]:
     """Make a client of ours, beside those of the package."""
     return lambda service: boto3.client(service, region_name=REGION)
 
 
 @pytest.fixture
-def group(ask, amazon: Front, settings) -> str:
+def group(ask, amazon: Aws, settings) -> str:
     """A replication group with a replica, named in the settings."""
     ask("elasticache").create_replication_group(
         ReplicationGroupId="shop",
@@ -64,12 +46,12 @@ def group(ask, amazon: Front, settings) -> str:
         SnapshotRetentionLimit=1,
     )
     name_cache(settings, REPLICATION_GROUP_ID="shop")
-    amazon.calls.clear()
+    amazon.requests.clear()
     return "shop"
 
 
 @pytest.fixture
-def serverless(amazon: Front, settings) -> str:
+def serverless(amazon: Aws, settings) -> str:
     """A serverless cache, named in the settings."""
     amazon.describe_serverless("shop-sls")
     name_cache(settings, SERVERLESS_CACHE_NAME="shop-sls")

@@ -12,7 +12,7 @@ from django.urls import reverse
 from django_elasticache_sessions import cloudwatch
 from django_elasticache_sessions.conf import get_configuration
 from django_elasticache_sessions.exceptions import AWSUnavailable
-from tests.servers.amazon import Answer
+from tests.servers.http import Answer
 
 pytestmark = pytest.mark.django_db
 
@@ -64,7 +64,7 @@ def test_nothing_of_it_is_shown_where_it_is_not_set(show):
 
 
 def test_the_page_says_what_the_policy_lacks(show, group, amazon):
-    amazon.answers["GetMetricData"] = Answer(403, b"")
+    amazon.answers["GetMetricData"] = Answer(status=403)
     status, page = show()
     assert status == 200
     assert "cloudwatch:GetMetricData" in page

@@ -8,7 +8,8 @@ import pytest
 
 from django_elasticache_sessions.conf import CACHE_ENGINE, CACHED_DB_ENGINE
 from django_elasticache_sessions.doctor import Finding, cloud, examine
-from tests.servers.amazon import REGION, Answer, Front
+from tests.servers.aws import REGION, Aws
+from tests.servers.http import Answer
 from tests.servers.ports import LOOPBACK, free_port
 
 from .conftest import name_cache
@@ -117,12 +118,12 @@ def test_a_serverless_cache_is_encrypted_and_spread_by_itself(serverless, alarm)
     assert findings["backups"].level == "advice"
 
 
-def test_a_serverless_cache_with_snapshots_has_backups(serverless, amazon: Front):
+def test_a_serverless_cache_with_snapshots_has_backups(serverless, amazon: Aws):
     amazon.describe_serverless(serverless, SnapshotRetentionLimit="7")
     assert found()["backups"].found == "kept for 7 days"
 
 
-def test_a_cache_that_is_not_available_is_a_problem(serverless, amazon: Front):
+def test_a_cache_that_is_not_available_is_a_problem(serverless, amazon: Aws):
     amazon.describe_serverless(serverless, Status="deleting")
     assert found()["ElastiCache"].level == "problem"
 
@@ -134,8 +135,8 @@ def test_a_group_that_is_named_and_not_there_is_a_problem(group, settings):
     assert "Correct REGION and the cache's name" in finding.mend
 
 
-def test_alarms_that_may_not_be_looked_at_are_unknown(group, amazon: Front):
-    amazon.answers["DescribeAlarms"] = Answer(403, b"")
+def test_alarms_that_may_not_be_looked_at_are_unknown(group, amazon: Aws):
+    amazon.answers["DescribeAlarms"] = Answer(status=403)
     finding = found()["alarms"]
     assert finding.level == "unknown"
     assert "cloudwatch:DescribeAlarms" in finding.mend
@@ -168,7 +169,7 @@ def test_amazon_is_not_asked_where_nothing_names_a_cache(amazon, settings):
 @pytest.mark.parametrize("engine", [CACHE_ENGINE, CACHED_DB_ENGINE])
 def test_an_amazon_that_fails_does_not_hide_the_server(group, amazon, engine, fallback_database):
     fallback_database("sqlite")
-    amazon.answers["DescribeReplicationGroups"] = Answer(503, b"")
+    amazon.answers["DescribeReplicationGroups"] = Answer(status=503)
     findings = found(engine)
     assert findings["server"].level == "ok"
     assert "HTTP 503" in findings["ElastiCache"].mend

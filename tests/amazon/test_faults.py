@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import socket
 import sys
 import time
@@ -12,10 +13,12 @@ from contextlib import ExitStack
 
 import pytest
 
-from django_elasticache_sessions import amazon as asking
 from django_elasticache_sessions import cloudwatch
+from django_elasticache_sessions.cloudwatch.reading import fetch, get_options
+from django_elasticache_sessions.elasticache import aws as asking
 from django_elasticache_sessions.exceptions import AWSUnavailable
-from tests.servers.amazon import REGION, Answer, Front, Moto
+from tests.servers.aws import REGION, Aws, Moto
+from tests.servers.http import Answer
 from tests.servers.ports import LOOPBACK, free_port
 
 from .conftest import SECRET, name_cache
@@ -74,9 +77,9 @@ def test_a_role_that_may_not_read_metrics_is_told_the_missing_action(user, ask, 
 
 
 @pytest.mark.parametrize("code", ["AccessDenied", "com.amazon.coral.service#AccessDeniedException"])
-def test_however_amazon_words_it_the_missing_action_is_told(group, amazon: Front, code):
+def test_however_amazon_words_it_the_missing_action_is_told(group, amazon: Aws, code):
     body = json.dumps({"__type": code, "message": "User: arn:aws:iam::1:user/web is not allowed"})
-    amazon.answers["GetMetricData"] = Answer(400, body.encode())
+    amazon.answers["GetMetricData"] = Answer(status=400, body=body.encode())
     assert problem() == (
         "The IAM policy lacks the action cloudwatch:GetMetricData. Allow it to the role in use."
     )
@@ -105,10 +108,10 @@ def test_a_group_of_another_region_is_told(group, settings):
     assert "found no such cache in region eu-west-1" in problem()
 
 
-def test_a_serverless_cache_that_is_not_there_is_told(serverless, amazon: Front):
+def test_a_serverless_cache_that_is_not_there_is_told(serverless, amazon: Aws):
     amazon.answers["DescribeServerlessCaches"] = Answer(
-        404,
-        b"<ErrorResponse><Error><Code>ServerlessCacheNotFoundFault</Code></Error></ErrorResponse>",
+        status=404,
+        body=b"<ErrorResponse><Error><Code>ServerlessCacheNotFoundFault</Code></Error></ErrorResponse>",
     )
     assert "found no such cache" in problem()
 
@@ -116,21 +119,21 @@ def test_a_serverless_cache_that_is_not_there_is_told(serverless, amazon: Front)
 @pytest.mark.parametrize("operation", ["DescribeReplicationGroups", "GetMetricData"])
 @pytest.mark.parametrize("status", [500, 502, 503])
 def test_a_failure_of_amazons_is_told_after_a_second_attempt(group, amazon, operation, status):
-    amazon.answers[operation] = Answer(status, b"<html>down</html>")
+    amazon.answers[operation] = Answer(status=status, body=b"<html>down</html>")
     assert f"failed on Amazon's side in region {REGION} (HTTP {status})" in problem()
     assert amazon.calls[operation] == asking.ATTEMPTS
 
 
-def test_throttling_is_told_after_a_second_attempt(group, amazon: Front):
-    amazon.answers["DescribeReplicationGroups"] = Answer(400, THROTTLED)
+def test_throttling_is_told_after_a_second_attempt(group, amazon: Aws):
+    amazon.answers["DescribeReplicationGroups"] = Answer(status=400, body=THROTTLED)
     assert "was throttled" in problem()
     assert amazon.calls["DescribeReplicationGroups"] == asking.ATTEMPTS
 
 
 @pytest.mark.parametrize("operation", ["DescribeReplicationGroups", "GetMetricData"])
 @pytest.mark.parametrize("body", GARBAGE)
-def test_garbage_is_no_data_and_no_crash(group, amazon: Front, operation, body):
-    amazon.answers[operation] = Answer(200, body)
+def test_garbage_is_no_data_and_no_crash(group, amazon: Aws, operation, body):
+    amazon.answers[operation] = Answer(status=200, body=body)
     try:
         readings = cloudwatch.read(patience_seconds=60)
     except AWSUnavailable as refusal:
@@ -139,9 +142,9 @@ def test_garbage_is_no_data_and_no_crash(group, amazon: Front, operation, body):
         assert readings.series == ()
 
 
-def test_an_amazon_that_says_nothing_is_given_up(group, amazon: Front, monkeypatch):
+def test_an_amazon_that_says_nothing_is_given_up(group, amazon: Aws, monkeypatch):
     monkeypatch.setattr(asking, "READ_SECONDS", 0.2)
-    amazon.held = {"DescribeReplicationGroups"}
+    amazon.hold("DescribeReplicationGroups")
     assert "was not answered in region eu-central-1 (ReadTimeoutError)" in problem()
 
 
@@ -176,22 +179,57 @@ def test_instance_metadata_that_cannot_be_reached_is_given_up(group, monkeypatch
         monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
         monkeypatch.delenv("AWS_EC2_METADATA_DISABLED")
         monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", f"http://{LOOPBACK}:{port}")
-        assert "Give the task, instance or pod a role" in problem()
+        assert "Give the task, instance, pod or function a role" in problem()
 
 
 def test_no_region_anywhere_is_told(group, settings):
     settings.ELASTICACHE_SESSIONS = {"CLOUDWATCH": {"REPLICATION_GROUP_ID": "shop"}}
-    assert "Write 'REGION' in CLOUDWATCH" in problem()
+    assert "Set AWS_REGION, or write 'REGION' in CLOUDWATCH" in problem()
+
+
+def test_the_region_of_the_environment_is_asked_in(group, settings, monkeypatch):
+    settings.ELASTICACHE_SESSIONS = {"CLOUDWATCH": {"REPLICATION_GROUP_ID": "shop"}}
+    monkeypatch.setenv("AWS_REGION", REGION)
+    assert cloudwatch.read(patience_seconds=60).target.name == "shop"
+
+
+def test_credentials_that_come_later_are_found(group, monkeypatch):
+    with monkeypatch.context() as without:
+        without.delenv("AWS_ACCESS_KEY_ID")
+        with pytest.raises(AWSUnavailable):
+            fetch(get_options())
+    assert fetch(get_options()).target.name == "shop"
+
+
+def test_a_role_that_may_not_be_assumed_is_told_by_the_action_of_sts(
+    group, amazon: Aws, aws_profiles, monkeypatch
+):
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    aws_profiles.write_text(
+        "[default]\nsource_profile = base\nrole_arn = arn:aws:iam::123456789012:role/shop\n"
+        "region = eu-west-1\n"
+        f"[profile base]\naws_access_key_id = A\naws_secret_access_key = {SECRET}\n"
+    )
+    amazon.answers["AssumeRole"] = Answer(
+        status=403, body=THROTTLED.replace(b"Throttling", b"AccessDenied")
+    )
+    assert "lacks the action sts:AssumeRole" in problem()
+
+
+def test_nothing_of_a_request_is_logged(group, caplog):
+    with caplog.at_level(logging.DEBUG):
+        cloudwatch.read(patience_seconds=60)
+    assert "urllib3" in caplog.text
+    assert not [record for record in caplog.records if record.name == "botocore.auth"]
 
 
 def test_a_missing_boto3_names_the_extra(group, monkeypatch):
-    for name in [name for name in sys.modules if name.split(".")[0] == "boto3"]:
-        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setitem(sys.modules, "botocore", None)
     assert problem().endswith('Run: pip install "django-elasticache-sessions[aws]"')
 
 
-def test_a_refusal_is_not_asked_about_again_for_a_minute(group, amazon: Front):
-    amazon.answers["GetMetricData"] = Answer(400, b"")
+def test_a_refusal_is_not_asked_about_again_for_a_minute(group, amazon: Aws):
+    amazon.answers["GetMetricData"] = Answer(status=400)
     first = problem()
     assert problem() == first
     assert amazon.calls["GetMetricData"] == 1

@@ -13,7 +13,7 @@ from django_elasticache_sessions.cloudwatch import publishing
 from django_elasticache_sessions.exceptions import AWSUnavailable
 from django_elasticache_sessions.homes import get_homes
 from tests.conftest import point_sessions_at
-from tests.servers.amazon import Answer
+from tests.servers.http import Answer
 
 DIMENSIONS = [{"Name": "Cache", "Value": "shop"}, {"Name": "KeyPrefix", "Value": "session"}]
 
@@ -141,7 +141,7 @@ def test_what_amazon_did_not_take_is_told_the_next_time(durable, valkey, totals,
     session = save(a=1)
     valkey.flushall()
     DurableSessionStore(session.session_key).get("a")
-    amazon.answers["PutMetricData"] = Answer(400, b"")
+    amazon.answers["PutMetricData"] = Answer(status=400)
     with pytest.raises(AWSUnavailable, match="cloudwatch:PutMetricData"):
         publish()
     amazon.answers.clear()

@@ -101,7 +101,7 @@ def test_a_metric_without_data_is_left_out_and_is_not_zero(of_node):
 
 def test_amazon_is_asked_once_for_everything_and_then_not_for_a_minute(of_node, amazon):
     of_node("CurrItems", 5.0)
-    amazon.calls.clear()
+    amazon.requests.clear()
     for _ in range(3):
         read()
     assert amazon.calls == {"DescribeReplicationGroups": 1, "GetMetricData": 1}
@@ -117,7 +117,7 @@ def test_amazon_is_asked_again_after_a_minute(of_node, amazon, monkeypatch):
 
 def test_many_who_ask_at_once_wait_for_one_answer(of_node, amazon):
     of_node("CurrItems", 5.0)
-    amazon.calls.clear()
+    amazon.requests.clear()
     found: list[cloudwatch.Readings] = []
     threads = [threading.Thread(target=lambda: found.append(read())) for _ in range(8)]
     for thread in threads:
@@ -130,10 +130,10 @@ def test_many_who_ask_at_once_wait_for_one_answer(of_node, amazon):
 
 def test_who_will_not_wait_is_told_and_the_answer_is_there_for_the_next(of_node, amazon):
     of_node("CurrItems", 5.0)
-    amazon.held = {"GetMetricData"}
+    amazon.hold("GetMetricData")
     with pytest.raises(AWSUnavailable, match=r"has not answered within 0\.05 seconds"):
         cloudwatch.read(patience_seconds=0.05)
-    amazon.released.set()
+    amazon.let_go()
     assert named(read()) == {("shop-001", "CurrItems"): [5.0]}
     assert amazon.calls["GetMetricData"] == 1
 
@@ -142,7 +142,7 @@ def test_more_metrics_than_one_call_takes_are_asked_for_in_several(of_node, amaz
     of_node("CacheHitRate", 97.5)
     of_node("TrafficManagementActive", 1.0)
     monkeypatch.setattr(reading, "_MOST_QUERIES", 10)
-    amazon.calls.clear()
+    amazon.requests.clear()
     assert len(named(read())) == 2
     assert amazon.calls["GetMetricData"] == 4
 

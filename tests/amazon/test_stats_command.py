@@ -9,7 +9,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.servers.amazon import Answer
+from tests.servers.http import Answer
 
 
 @pytest.fixture(autouse=True)
@@ -91,7 +91,7 @@ def test_amazon_is_not_asked_without_the_option(group, amazon):
 
 @pytest.mark.parametrize("form", [[], ["--json"], ["--prometheus"]])
 def test_a_cloudwatch_that_does_not_answer_costs_only_its_own_part(group, amazon, form):
-    amazon.answers["GetMetricData"] = Answer(400, b"")
+    amazon.answers["GetMetricData"] = Answer(status=400)
     output = io.StringIO()
     with pytest.raises(CommandError, match="Does not answer: CloudWatch") as error:
         call_command("sessionstats", "--cloudwatch", *form, stdout=output)
@@ -115,7 +115,7 @@ def test_publishing_says_how_much(group, amazon):
 
 
 def test_publishing_that_fails_is_told_and_ends_with_1(group, amazon):
-    amazon.answers["PutMetricData"] = Answer(400, b"")
+    amazon.answers["PutMetricData"] = Answer(status=400)
     told = io.StringIO()
     with pytest.raises(CommandError, match="Does not answer: CloudWatch") as error:
         call_command("sessionstats", "--publish", stdout=io.StringIO(), stderr=told)

@@ -20,7 +20,7 @@ from django_elasticache_sessions.cloudwatch.metrics import OF_NODES, OF_SERVERLE
 from django_elasticache_sessions.conf import get_configuration
 from django_elasticache_sessions.doctor import cloud
 from tests import template
-from tests.servers.amazon import REGION
+from tests.servers.aws import REGION
 
 from .conftest import name_cache
 

@@ -17,7 +17,8 @@
 ``doorman``
     `Doorman`: has a relay admit clients by IAM tokens, whose signatures it computes by itself.
 ``aws``, ``http``
-    `Aws`: a moto server; `HttpService`: HTTP that the test answers, delays or passes on.
+    `Moto`: a moto server; `Aws`: the way to it.
+    `HttpService`: HTTP that the test answers, delays or passes on.
 ``ports``, ``waiting``
     Ports that stay ours while a server is down; waiting on a condition instead of sleeping.
 

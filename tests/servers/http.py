@@ -1,12 +1,13 @@
 """HTTP that a test has in its hand: passed on to a server, answered by the test, or left waiting.
 
 with HttpService() as service:
-    service.answers = lambda request: Answer(status=503)
+    service.respond = lambda request: Answer(status=503)
+    service.answers["AssumeRole"] = Answer(status=403)
 """
 
 import http.client
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,6 +18,7 @@ from urllib.parse import parse_qs
 from .ports import LOOPBACK
 
 PASSED_ON_SECONDS = 30.0
+POLL_SECONDS = 0.02
 _NOT_PASSED_ON = {"connection", "content-length", "date", "server", "transfer-encoding"}
 
 
@@ -31,7 +33,9 @@ class Request:
 
     @property
     def action(self) -> str:
-        """The action of AWS that is asked for, or the path."""
+        """The action of AWS that is asked for, in whichever of its protocols, or the path."""
+        if "/operation/" in self.path:
+            return self.path.rpartition("/")[2]
         target = self.headers.get("x-amz-target", "").rpartition(".")[2]
         return target or parse_qs(self.body.decode("latin-1")).get("Action", [self.path])[0]
 
@@ -48,19 +52,23 @@ class Answer:
 class HttpService:
     """Answers HTTP on a loopback port, in threads, by what ``respond`` returns.
 
-    ``once`` has answers that come first, each for one request. ``hold()`` leaves requests waiting
-    until ``let_go()``.
+    ``once`` has answers that come first, each for one request, ``answers`` those to an action.
+    ``hold()`` leaves requests waiting until ``let_go()``.
     """
 
     def __init__(self, respond: Callable[[Request], Answer] | None = None) -> None:
         self.respond = respond or (lambda request: Answer(status=404))
         self.once: deque[Answer] = deque()
+        self.answers: dict[str, Answer] = {}
         self.requests: list[Request] = []
+        self._held: tuple[str, ...] = ()
         self._may_go = threading.Event()
         self._may_go.set()
         self._server = _Server((LOOPBACK, 0), _Handler)
         self._server.service = self
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(POLL_SECONDS,), daemon=True
+        )
 
     def __enter__(self) -> Self:
         """Listen."""
@@ -89,8 +97,14 @@ class HttpService:
         """What was asked for, in order."""
         return [request.action for request in self.requests]
 
-    def hold(self) -> None:
-        """Leave requests waiting from now on."""
+    @property
+    def calls(self) -> Counter[str]:
+        """How often each action was asked for."""
+        return Counter(self.actions)
+
+    def hold(self, *actions: str) -> None:
+        """Leave requests waiting from now on; only those for some actions, where they are named."""
+        self._held = actions
         self._may_go.clear()
 
     def let_go(self) -> None:
@@ -100,8 +114,11 @@ class HttpService:
     def answer(self, request: Request) -> Answer:
         """Return the answer to a request, when it may go."""
         self.requests.append(request)
-        self._may_go.wait(PASSED_ON_SECONDS)
-        return self.once.popleft() if self.once else self.respond(request)
+        if not self._held or request.action in self._held:
+            self._may_go.wait(PASSED_ON_SECONDS)
+        if self.once:
+            return self.once.popleft()
+        return self.answers.get(request.action) or self.respond(request)
 
 
 def pass_on(host: str, port: int) -> Callable[[Request], Answer]:
