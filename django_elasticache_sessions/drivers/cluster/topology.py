@@ -69,12 +69,14 @@ class Topology:
         replicas: set[Address] = set()
         try:
             for first, last, *nodes in ranges:
+                if not 0 <= first <= last < SLOTS:
+                    return None
                 primary, *others = _addresses(nodes, asked)
                 owners[first : last + 1] = [primary] * (last + 1 - first)
                 replicas.update(address for address in others if address)
         except (TypeError, ValueError, AttributeError):
             return None
-        if len(owners) != SLOTS or not any(owners):
+        if not any(owners):
             return None
         return cls(owners, frozenset(replicas))
 
