@@ -1,7 +1,8 @@
-"""A SCAN over all primaries: the cursor tells the node, too.
+"""A SCAN over all primaries: the cursor tells the node, too, and those already walked.
 
 As with a SCAN of one server, what is there from beginning to end is found; but keys that move from
-a node not yet scanned to one already scanned are not.
+a node not yet scanned to one already scanned are not. That primaries change places, as when slots
+move, leaves out none of them; one that took over from another already scanned is scanned as well.
 """
 
 from __future__ import annotations
@@ -13,41 +14,45 @@ from ...operations import Word
 from .topology import Address
 
 _END = b"0"
+_SEPARATOR = b"@"
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A node, and the cursor there."""
+    """A node, the cursor there, and the nodes walked to their ends before."""
 
     address: Address
     cursor: bytes
+    walked: tuple[bytes, ...] = ()
 
     @classmethod
     def parse(cls, cursor: Word, primaries: Sequence[Address]) -> Position | None:
-        """Read a cursor, "0" for the beginning; `None` where there is no node.
+        """Read a cursor, "0" for the beginning; `None` where no node is left to walk.
 
         In place of a node that is no primary any more, its successor is scanned from its beginning:
         cursors of one server mean nothing to another.
         """
         text = bytes(cursor) if isinstance(cursor, bytes) else str(cursor).encode()
-        if not primaries:
-            return None
-        own, _, place = text.partition(b"@")
-        if not place:
-            return cls(primaries[0], _END)
-        index, _, node = place.partition(b"@")
+        own, *nodes = text.split(_SEPARATOR)
+        current, walked = nodes[:1], tuple(nodes[1:])
         for address in primaries:
-            if str(address).encode() == node:
-                return cls(address, own)
-        return cls(primaries[min(int(index), len(primaries) - 1)], _END)
+            if [_name(address)] == current:
+                return cls(address, own, walked)
+        following = _first_left(primaries, walked)
+        return cls(following, _END, walked) if following else None
 
     def following(self, cursor: bytes, primaries: Sequence[Address]) -> bytes:
         """Return where to go on after a reply with this cursor, "0" at the end of the last node."""
-        index = primaries.index(self.address) if self.address in primaries else 0
-        address = self.address
-        if cursor == _END:
-            index += 1
-            if index >= len(primaries):
-                return _END
-            address = primaries[index]
-        return b"%s@%d@%s" % (cursor, index, str(address).encode())
+        if cursor != _END:
+            return _SEPARATOR.join([cursor, _name(self.address), *self.walked])
+        walked = (*self.walked, _name(self.address))
+        following = _first_left(primaries, walked)
+        return _SEPARATOR.join([_END, _name(following), *walked]) if following else _END
+
+
+def _first_left(primaries: Sequence[Address], walked: Sequence[bytes]) -> Address | None:
+    return next((address for address in primaries if _name(address) not in walked), None)
+
+
+def _name(address: Address) -> bytes:
+    return str(address).encode()
