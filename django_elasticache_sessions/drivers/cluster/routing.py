@@ -272,6 +272,8 @@ def _with_sources(unit: Unit) -> Unit:
 def _with_failure(units: list[Unit], failure: Exception) -> list[Unit]:
     for unit in units:
         unit.failure = failure
+        # Only the owner of its slot may be asked for it next.
+        unit.is_asking = False
     return units
 
 
