@@ -183,8 +183,6 @@ def _round(
         again += [unit for unit in lost if _is_worth_another(cluster, unit, is_down=is_down)]
     if pause:
         yield pause * _chance.uniform(0.5, 1.5)
-    for unit in again:
-        unit.failure = None
     return again
 
 
