@@ -1,247 +1,582 @@
-"""Which node of a cluster is sent what, and what is sent once more; the replies are scripted."""
+"""Routing without a cluster: who is asked what, and what is made of the answers."""
 
 from __future__ import annotations
 
-from itertools import count, islice
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from redis.crc import key_slot
 
-from django_elasticache_sessions import scripts
-from django_elasticache_sessions.drivers.cluster.routing import route
+from django_elasticache_sessions.drivers.cluster import routing, state
+from django_elasticache_sessions.drivers.cluster.slots import SLOTS, slot_of
 from django_elasticache_sessions.drivers.cluster.state import Cluster
-from django_elasticache_sessions.drivers.cluster.topology import CLUSTER_SLOTS, Address, Topology
+from django_elasticache_sessions.drivers.cluster.topology import (
+    CLUSTER_SLOTS,
+    Address,
+    Topology,
+)
 from django_elasticache_sessions.drivers.replies import ErrorReply
-from django_elasticache_sessions.exceptions import PartUnavailable, SessionStoreUnavailable
+from django_elasticache_sessions.exceptions import (
+    ForeignType,
+    InvalidValue,
+    PartUnavailable,
+    SessionStoreUnavailable,
+)
 from django_elasticache_sessions.health import Health
 from django_elasticache_sessions.operations import INFO, ORIGIN
+from django_elasticache_sessions.scripts import SAVE
 
-SEED = Address("entry.example.com", 6379)
-FIRST, SECOND, THIRD = (Address(f"10.0.0.{n}", 7000) for n in (1, 2, 3))
-NODES = (FIRST, SECOND, THIRD)
-BORDERS = [(0, 5460), (5461, 10922), (10923, 16383)]
-DOWN = SessionStoreUnavailable("The session store did not serve: it did not answer in time.")
+SEED = Address("seed.example", 6379)
+ONE, TWO, THREE, FOUR = (Address(f"10.0.0.{number}", 6379) for number in range(1, 5))
+#: Where the slots of ONE, TWO and THREE begin, and end.
+BOUNDS = (0, 5461, 10923, SLOTS)
+#: Keys of ONE, of another slot of ONE, of TWO, and of THREE.
+A, OTHER_A, B, C = (
+    next(f"{{{tag}}}" for tag in range(1000) if first <= slot_of(("GET", f"{{{tag}}}")) < last)
+    for first, last in ((0, 2730), (2730, 5461), (5461, 10923), (10923, SLOTS))
+)
+ASKING = ("ASKING",)
+GONE = SessionStoreUnavailable("The session store did not serve: gone.")
+DOWN = ErrorReply("CLUSTERDOWN Hash slot not served")
+SHARED = ErrorReply("TRYAGAIN Multiple keys request during rehashing of slot")
+UNKNOWN = ErrorReply("NOSCRIPT No matching script.")
 
 
-def slots_of(*nodes: Address) -> list[object]:
-    """Return what a node says of thirds of the slots, each at one of these nodes."""
+def ranges(*owners, bounds=BOUNDS):
+    """Return a reply to CLUSTER SLOTS."""
     return [
-        [first, last, [node.host.encode(), node.port, b"id"]]
-        for (first, last), node in zip(BORDERS, nodes, strict=True)
+        [first, last - 1, [owner.host.encode(), owner.port]]
+        for first, last, owner in zip(bounds, bounds[1:], owners, strict=False)
+        if owner
     ]
+
+
+def moved(key, address):
+    return ErrorReply(f"MOVED {slot_of(('GET', key))} {address}")
+
+
+def ask(key, address):
+    return ErrorReply(f"ASK {slot_of(('GET', key))} {address}")
+
+
+class Nodes:
+    """A cluster that answers by script: by node, or node and command, the last reply for ever."""
+
+    def __init__(self, script=None, *, told=()):
+        self.script = {key: list(replies) for key, replies in (script or {}).items()}
+        #: Replies to CLUSTER SLOTS, the last for ever.
+        self.told = list(told)
+        self.rounds = []
+        self.pauses = []
+
+    def run(self, cluster, *commands):
+        """Have commands answered; keep what was sent, and the seconds waited."""
+        steps = routing.route(cluster, commands)
+        try:
+            step = next(steps)
+            while True:
+                step = steps.send(self._do(step))
+        except StopIteration as stop:
+            return stop.value
+
+    @property
+    def refreshes(self):
+        return sum(CLUSTER_SLOTS in commands for sent in self.rounds for commands in sent.values())
+
+    @property
+    def sent(self):
+        """Every round but those that ask for the topology."""
+        return [sent for sent in self.rounds if (CLUSTER_SLOTS,) not in sent.values()]
+
+    def _do(self, step):
+        if isinstance(step, float):
+            self.pauses.append(step)
+            return None
+        self.rounds.append(step)
+        return {address: self._answer(address, commands) for address, commands in step.items()}
+
+    def _answer(self, address, commands):
+        replies = [self._reply(address, command) for command in commands]
+        return next((reply for reply in replies if is_no_reply(reply)), replies)
+
+    def _reply(self, address, command):
+        if command == ASKING:
+            return b"OK"
+        of_node = self.script.get(address)
+        if command == CLUSTER_SLOTS:
+            # Told by every node that is there.
+            of_node = of_node if of_node and is_no_reply(of_node[0]) else self.told
+        scripted = self.script.get((address, command)) or of_node
+        if scripted:
+            return scripted.pop(0) if len(scripted) > 1 else scripted[0]
+        return (address, command)
+
+
+def is_no_reply(reply):
+    return isinstance(reply, Exception) and not isinstance(reply, (ErrorReply, ForeignType))
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch):
+    """A clock that the test moves on, in seconds."""
+
+    class Clock:
+        now = 1000.0
+
+    monkeypatch.setattr(time, "monotonic", lambda: Clock.now)
+    return Clock
+
+
+def make_cluster(*owners, seeds=(SEED,)):
+    cluster = Cluster(seeds, Health("sessions"))
+    if owners:
+        cluster.take(Topology.parse(ranges(*owners), asked=SEED))
+    return cluster
 
 
 @pytest.fixture
-def cluster() -> Cluster:
-    """Three primaries, known from before."""
-    known = Cluster([SEED], Health("sessions"))
-    known.take(Topology.parse(slots_of(*NODES), asked=SEED))
-    return known
+def cluster():
+    return make_cluster(ONE, TWO, THREE)
 
 
-def key_at(node: Address, number: int = 0) -> str:
-    """Return a key, the n-th, whose slot lies at a node by `BORDERS`."""
-    first, last = BORDERS[NODES.index(node)]
-    keys = (f"key-{n}" for n in count())
-    fitting = (key for key in keys if first <= key_slot(key.encode()) <= last)
-    return next(islice(fitting, number, None))
+def get(key):
+    return ("GET", key)
 
 
-def run(cluster: Cluster, commands, reply, sent=None):
-    """Have commands answered by `reply(node, commands)`; return what was sent, and the replies."""
-    sent = [] if sent is None else sent
-    routing = route(cluster, tuple(commands))
-    try:
-        step = next(routing)
-        while True:
-            sent.append(step)
-            is_pause = isinstance(step, float)
-            answers = {} if is_pause else {node: reply(node, asked) for node, asked in step.items()}
-            step = routing.send(None if is_pause else answers)
-    except StopIteration as stop:
-        return sent, stop.value
+def script(key):
+    return (b"EVALSHA", SAVE.sha, 1, key, "argument")
 
 
-def echo(node, commands):
-    """Answer each command with the node and the command."""
-    return [f"{node} {command}" for command in commands]
+def with_source(key):
+    return (b"EVAL", SAVE.source, 1, key, "argument")
 
 
-def moved(key: str, to: Address, word: str = "MOVED") -> ErrorReply:
-    return ErrorReply(f"{word} {key_slot(key.encode())} {to}")
+class TestWhoIsAsked:
+    def test_each_command_goes_to_the_primary_of_its_slot(self, cluster):
+        nodes = Nodes()
+        nodes.run(cluster, get(A), get(B), get(C))
+        assert nodes.rounds == [{ONE: (get(A),), TWO: (get(B),), THREE: (get(C),)}]
 
+    def test_what_goes_to_one_primary_goes_together(self, cluster):
+        nodes = Nodes()
+        nodes.run(cluster, get(A), get(B), get(OTHER_A))
+        assert nodes.rounds == [{ONE: (get(A), get(OTHER_A)), TWO: (get(B),)}]
 
-@given(st.permutations([("GET", key_at(node, n)) for node in NODES for n in range(3)]))
-def test_each_goes_to_the_primary_of_its_slot_and_replies_keep_their_order(commands):
-    known = Cluster([SEED], Health("sessions"))
-    known.take(Topology.parse(slots_of(*NODES), asked=SEED))
-    [step], replies = run(known, commands, echo)
-    owners = {key_at(node, n): node for node in NODES for n in range(3)}
-    assert replies == [f"{owners[command[1]]} {command}" for command in commands]
-    assert set(step) == set(NODES)
+    def test_a_script_goes_where_its_key_lies(self, cluster):
+        nodes = Nodes()
+        nodes.run(cluster, script(B))
+        assert nodes.rounds == [{TWO: (script(B),)}]
 
+    def test_without_a_key_a_command_goes_where_the_one_before_it_goes(self, cluster):
+        nodes = Nodes()
+        nodes.run(cluster, get(B), ("TIME",), get(A))
+        assert nodes.rounds == [{TWO: (get(B), ("TIME",)), ONE: (get(A),)}]
 
-def test_the_topology_is_asked_for_first_where_none_is_known():
-    unknown = Cluster([SEED], Health("sessions"))
+    def test_at_the_beginning_it_goes_where_the_one_after_it_goes(self, cluster):
+        nodes = Nodes()
+        nodes.run(cluster, ("TIME",), get(C), get(A))
+        assert nodes.rounds == [{THREE: (("TIME",), get(C)), ONE: (get(A),)}]
 
-    def reply(node, commands):
-        return [slots_of(*NODES)] if commands == (CLUSTER_SLOTS,) else echo(node, commands)
+    def test_alone_it_goes_to_a_primary_that_serves(self, cluster):
+        cluster.failed(ONE)
+        cluster.failed(THREE)
+        nodes = Nodes()
+        nodes.run(cluster, ("TIME",))
+        assert nodes.rounds == [{TWO: (("TIME",),)}]
 
-    sent, replies = run(unknown, [("GET", key_at(THIRD))], reply)
-    assert sent[0] == {SEED: (CLUSTER_SLOTS,)}
-    assert replies[0].startswith(str(THIRD))
-
-
-def test_where_nobody_tells_the_topology_nothing_is_served():
-    with pytest.raises(SessionStoreUnavailable):
-        run(Cluster([SEED], Health("sessions")), [("GET", "a")], lambda node, commands: DOWN)
-
-
-def test_a_command_without_a_key_goes_where_the_one_before_it_goes(cluster):
-    commands = [("GET", key_at(SECOND)), ("TIME",), ("GET", key_at(FIRST)), ORIGIN]
-    [step], _ = run(cluster, commands, echo)
-    assert step[SECOND] == (commands[0], ("TIME",))
-    assert step[FIRST] == (commands[2], ORIGIN)
-
-
-def test_info_alone_goes_to_every_primary(cluster):
-    _, [replies] = run(cluster, [INFO], echo)
-    assert [reply.split()[0] for reply in replies] == [str(node) for node in NODES]
-
-
-def test_a_slot_that_has_moved_is_followed_and_remembered(cluster):
-    key = key_at(FIRST)
-
-    def reply(node, commands):
-        if commands == (CLUSTER_SLOTS,):
-            return [slots_of(*NODES)]
-        return [moved(key, SECOND)] if node == FIRST else echo(node, commands)
-
-    _, [first] = run(cluster, [("GET", key)], reply)
-    assert first.startswith(str(SECOND))
-
-
-def test_a_slot_on_its_way_is_asked_for_once_and_not_remembered(cluster):
-    key = key_at(FIRST)
-
-    def reply(node, commands):
-        if node == FIRST:
-            return [moved(key, SECOND, "ASK")]
-        assert commands == (("ASKING",), ("GET", key))
-        return [b"OK", "there"]
-
-    sent, replies = run(cluster, [("GET", key)], reply)
-    assert replies == ["there"]
-    assert len(sent) == 2
-    assert cluster.owner(key_slot(key.encode())) == FIRST
-
-
-def test_only_what_was_refused_is_sent_again(cluster):
-    kept, gone = (f"{{{key_at(FIRST)}}}:{name}" for name in ("kept", "gone"))
-
-    def reply(node, commands):
-        return [
-            moved(gone, SECOND, "ASK") if node == FIRST and command[1:] == (gone,) else b"x"
-            for command in commands
+    def test_where_it_was_answered_is_asked_once_per_node_after_all_else(self, cluster):
+        nodes = Nodes()
+        replies = nodes.run(cluster, get(A), ORIGIN, get(B), ORIGIN, get(OTHER_A), ORIGIN)
+        assert nodes.rounds == [{ONE: (get(A), get(OTHER_A), ORIGIN), TWO: (get(B), ORIGIN)}]
+        assert [replies[place] for place in (1, 3, 5)] == [
+            (ONE, ORIGIN),
+            (TWO, ORIGIN),
+            (ONE, ORIGIN),
         ]
 
-    sent, _ = run(cluster, [("GET", kept), ("GET", gone)], reply)
-    assert sent == [
-        {FIRST: (("GET", kept), ("GET", gone))},
-        {SECOND: (("ASKING",), ("GET", gone))},
-    ]
+    def test_figures_are_those_of_every_primary(self, cluster):
+        nodes = Nodes()
+        assert nodes.run(cluster, INFO) == [[(ONE, INFO), (TWO, INFO), (THREE, INFO)]]
+        assert len(nodes.rounds) == 1
 
-
-def test_a_node_that_lacks_a_script_is_sent_its_source(cluster):
-    command = (b"EVALSHA", scripts.PRUNE.sha, 1, key_at(THIRD), 10)
-
-    def reply(node, commands):
-        if commands[0][0] == b"EVALSHA":
-            return [ErrorReply("NOSCRIPT No matching script.")]
-        return [commands[0][1]]
-
-    sent, replies = run(cluster, [command], reply)
-    assert replies == [scripts.PRUNE.source]
-    assert len(sent) == 2
-
-
-def test_what_is_to_be_tried_again_is_given_up_after_a_while(cluster):
-    busy = ErrorReply("TRYAGAIN Multiple keys request during rehashing of slot")
-
-    def reply(node, commands):
-        return [slots_of(*NODES)] if commands == (CLUSTER_SLOTS,) else [busy]
-
-    sent: list[object] = []
-    with pytest.raises(PartUnavailable):
-        run(cluster, [("GET", key_at(FIRST))], reply, sent)
-    assert 0.2 < sum(step for step in sent if isinstance(step, float)) < 1.5
-
-
-def test_endless_redirections_come_to_an_end(cluster):
-    key = key_at(FIRST)
-
-    def reply(node, commands):
-        if commands == (CLUSTER_SLOTS,):
-            return [slots_of(*NODES)]
-        return [moved(key, SECOND if node == FIRST else FIRST)]
-
-    with pytest.raises(PartUnavailable):
-        run(cluster, [("GET", key)], reply)
-
-
-def test_a_node_that_is_lost_is_replaced_by_its_successor(cluster):
-    key = key_at(FIRST)
-
-    def reply(node, commands):
-        if node == FIRST:
-            return DOWN
-        if commands == (CLUSTER_SLOTS,):
-            return [slots_of(SECOND, SECOND, THIRD)]
-        return echo(node, commands)
-
-    _, [found] = run(cluster, [("GET", key)], reply)
-    assert found.startswith(str(SECOND))
-
-
-def test_what_others_serve_is_done_before_a_lost_node_is_told(cluster):
-    served = []
-
-    def reply(node, commands):
-        if node == FIRST:
-            return DOWN
-        if commands == (CLUSTER_SLOTS,):
-            return [slots_of(*NODES)]
-        served.append(commands)
-        return echo(node, commands)
-
-    with pytest.raises(PartUnavailable, match="did not answer in time"):
-        run(cluster, [("GET", key_at(FIRST)), ("GET", key_at(SECOND))], reply)
-    assert served == [(("GET", key_at(SECOND)),)]
-
-
-def test_a_lost_node_is_left_alone_for_a_while(cluster):
-    def reply(node, commands):
-        return [slots_of(*NODES)] if commands == (CLUSTER_SLOTS,) else DOWN
-
-    commands = [("GET", key_at(FIRST))]
-    for _ in range(5):
+    def test_figures_of_some_are_not_those_of_all(self, cluster):
         with pytest.raises(PartUnavailable):
-            run(cluster, commands, reply)
-    asked = []
-
-    def note(node, commands):
-        asked.append(node)
-        return reply(node, commands)
-
-    with pytest.raises(PartUnavailable):
-        run(cluster, commands, note)
-    assert FIRST not in asked
+            Nodes({TWO: [GONE]}, told=[ranges(ONE, TWO, THREE)]).run(cluster, INFO)
 
 
-def test_a_slot_that_nobody_serves_is_unavailable_and_others_are_not(cluster):
-    cluster.take(Topology.parse(slots_of(*NODES)[1:], asked=SEED))
-    with pytest.raises(PartUnavailable, match="no node of its cluster serves"):
-        run(cluster, [("GET", key_at(FIRST))], echo)
-    assert run(cluster, [("GET", key_at(THIRD))], echo)[1]
+class TestOrder:
+    @given(st.lists(st.sampled_from([get(A), get(B), get(C), get(OTHER_A), ("TIME",), script(B)])))
+    def test_replies_come_back_in_the_order_of_the_commands(self, commands):
+        commands = [get(A), *commands]
+        replies = Nodes().run(make_cluster(ONE, TWO, THREE), *commands)
+        assert [command for _, command in replies] == commands
+
+    @given(
+        st.lists(st.sampled_from([A, B, C, OTHER_A]), min_size=1),
+        st.dictionaries(
+            st.sampled_from([A, B, C, OTHER_A]), st.sampled_from(["MOVED", "ASK", "TRYAGAIN"])
+        ),
+        st.booleans(),
+    )
+    def test_so_they_do_where_some_are_sent_again(self, keys, errors, is_origin_asked):
+        cluster = make_cluster(ONE, TWO, THREE)
+        answers = {
+            (cluster.owner(slot_of(get(key))), get(key)): [
+                ErrorReply(f"{code} {slot_of(get(key))} {FOUR}"),
+                (None, get(key)),
+            ]
+            for key, code in errors.items()
+        }
+        commands = [get(key) for key in keys]
+        asked = [*commands, ORIGIN] if is_origin_asked else commands
+        replies = Nodes(answers, told=[ranges(ONE, TWO, THREE)]).run(cluster, *asked)
+        assert [command for _, command in replies] == asked
+
+    def test_a_key_of_another_type_is_a_reply_like_others(self, cluster):
+        wrong = ErrorReply("WRONGTYPE Operation against a key")
+        first, second = Nodes({(ONE, get(A)): [wrong]}).run(cluster, get(A), get(B))
+        assert isinstance(first, ForeignType)
+        assert second == (TWO, get(B))
+
+    def test_an_error_is_told_without_the_servers_words(self, cluster):
+        with pytest.raises(PartUnavailable, match="out of memory") as caught:
+            Nodes({ONE: [ErrorReply("OOM command not allowed: secret")]}).run(cluster, get(A))
+        assert "secret" not in str(caught.value)
+
+
+class TestMoved:
+    def test_a_moved_slot_is_asked_for_where_it_is(self, cluster):
+        nodes = Nodes({ONE: [moved(A, FOUR)]}, told=[ranges(FOUR, TWO, THREE)])
+        assert nodes.run(cluster, get(A)) == [(FOUR, get(A))]
+        assert nodes.refreshes == 1
+
+    def test_it_is_asked_for_there_from_then_on(self, cluster):
+        nodes = Nodes({ONE: [moved(A, FOUR)]}, told=[ranges(FOUR, TWO, THREE)])
+        nodes.run(cluster, get(A))
+        nodes.run(cluster, get(A))
+        assert nodes.sent == [{ONE: (get(A),)}, {FOUR: (get(A),)}, {FOUR: (get(A),)}]
+
+    def test_only_what_was_not_answered_is_sent_again(self, cluster):
+        nodes = Nodes({(ONE, get(A)): [moved(A, TWO)]}, told=[ranges(ONE, TWO, THREE)])
+        cluster.claims_refresh()
+        replies = nodes.run(cluster, get(OTHER_A), get(A), get(C))
+        assert nodes.sent[1:] == [{TWO: (get(A),)}]
+        assert [command for _, command in replies] == [get(OTHER_A), get(A), get(C)]
+
+    def test_many_moved_slots_ask_for_the_topology_once(self, cluster):
+        nodes = Nodes(
+            {ONE: [moved(A, FOUR), moved(OTHER_A, FOUR)], (TWO, get(B)): [moved(B, THREE)]},
+            told=[ranges(FOUR, THREE, THREE)],
+        )
+        replies = nodes.run(cluster, get(A), get(OTHER_A), get(B))
+        assert replies == [(FOUR, get(A)), (FOUR, get(OTHER_A)), (THREE, get(B))]
+        assert nodes.refreshes == 1
+        assert len(nodes.sent) == 2
+
+    def test_the_topology_is_not_asked_for_twice_in_a_moment(self, cluster, clock):
+        nodes = Nodes({ONE: [moved(A, FOUR)]}, told=[ranges(ONE, TWO, THREE)])
+        cluster.claims_refresh()
+        assert nodes.run(cluster, get(A)) == [(FOUR, get(A))]
+        assert nodes.refreshes == 0
+        clock.now += 2 * state.REFRESH_SECONDS
+        cluster.take(Topology.parse(ranges(ONE, TWO, THREE), asked=SEED))
+        nodes.run(cluster, get(A))
+        assert nodes.refreshes == 1
+
+    def test_a_node_that_knows_less_is_believed_once_only(self, cluster):
+        nodes = Nodes({ONE: [moved(A, FOUR)]}, told=[ranges(ONE, TWO, THREE)])
+        assert nodes.run(cluster, get(A)) == [(FOUR, get(A))]
+        assert nodes.refreshes == 1
+
+    def test_a_redirection_without_a_host_is_to_the_node_that_was_asked(self, cluster):
+        nodes = Nodes({ONE: [ErrorReply(f"MOVED {slot_of(get(A))} :7000")]})
+        cluster.claims_refresh()
+        assert nodes.run(cluster, get(A)) == [(Address(ONE.host, 7000), get(A))]
+
+    def test_nodes_that_send_each_other_the_same_end_sometime(self, cluster):
+        nodes = Nodes({ONE: [moved(A, TWO)], TWO: [moved(A, ONE)]}, told=[ranges(ONE, TWO, THREE)])
+        with pytest.raises(PartUnavailable):
+            nodes.run(cluster, get(A))
+        assert len(nodes.sent) == routing._MOST_HOPS
+
+    def test_where_it_was_answered_is_asked_again_with_it(self, cluster):
+        nodes = Nodes({(ONE, get(A)): [moved(A, FOUR)]}, told=[ranges(FOUR, TWO, THREE)])
+        assert nodes.run(cluster, get(A), ORIGIN) == [(FOUR, get(A)), (FOUR, ORIGIN)]
+
+
+class TestAsk:
+    def test_a_key_on_its_way_is_asked_for_on_the_same_connection(self, cluster):
+        nodes = Nodes({ONE: [ask(A, TWO)]})
+        assert nodes.run(cluster, get(A)) == [(TWO, get(A))]
+        assert nodes.rounds == [{ONE: (get(A),)}, {TWO: (ASKING, get(A))}]
+
+    def test_each_command_with_a_key_is_allowed_for_itself(self, cluster):
+        nodes = Nodes({(ONE, get(A)): [ask(A, TWO)], (ONE, ("TTL", A)): [ask(A, TWO)]})
+        replies = nodes.run(cluster, get(A), ("TTL", A), ("TIME",), ORIGIN)
+        assert nodes.rounds[1] == {
+            TWO: (ASKING, get(A), ASKING, ("TTL", A), ("TIME",), ORIGIN),
+        }
+        assert replies == [(TWO, get(A)), (TWO, ("TTL", A)), (TWO, ("TIME",)), (TWO, ORIGIN)]
+
+    def test_the_slot_stays_where_it_is(self, cluster):
+        nodes = Nodes({ONE: [ask(A, TWO), b"x"]})
+        nodes.run(cluster, get(A))
+        nodes.run(cluster, get(A))
+        assert nodes.rounds[-1] == {ONE: (get(A),)}
+        assert nodes.refreshes == 0
+
+    def test_what_the_node_asked_has_for_itself_goes_along(self, cluster):
+        nodes = Nodes({(ONE, get(A)): [ask(A, TWO)]})
+        replies = nodes.run(cluster, get(A), get(B), get(OTHER_A))
+        assert replies == [(TWO, get(A)), (TWO, get(B)), (ONE, get(OTHER_A))]
+
+    def test_a_script_unknown_there_is_sent_with_its_source(self, cluster):
+        nodes = Nodes({(ONE, script(A)): [ask(A, TWO)], (ONE, with_source(A)): [ask(A, TWO)]})
+        nodes.script[(TWO, script(A))] = [UNKNOWN]
+        assert nodes.run(cluster, script(A)) == [(TWO, with_source(A))]
+        assert nodes.rounds[-1] == {TWO: (ASKING, with_source(A))}
+
+    def test_a_node_gone_meanwhile_leaves_the_key_to_the_owner(self, cluster):
+        nodes = Nodes({(ONE, get(A)): [ask(A, FOUR), b"x"], FOUR: [GONE]})
+        nodes.told = [ranges(ONE, TWO, THREE)]
+        assert nodes.run(cluster, get(A)) == [b"x"]
+
+
+class TestWaiting:
+    def test_keys_on_their_way_are_waited_for(self, cluster):
+        nodes = Nodes({ONE: [SHARED, SHARED, b"x"]})
+        assert nodes.run(cluster, script(A)) == [b"x"]
+        assert len(nodes.pauses) == 2
+
+    def test_they_are_not_waited_for_long(self, cluster):
+        nodes = Nodes({ONE: [SHARED]}, told=[ranges(ONE, TWO, THREE)])
+        with pytest.raises(PartUnavailable, match="slots are being moved"):
+            nodes.run(cluster, script(A))
+        assert sum(nodes.pauses) < 1.5
+        assert len(nodes.sent) <= routing._MOST_HOPS
+
+    def test_others_are_not_asked_again_meanwhile(self, cluster):
+        nodes = Nodes({ONE: [SHARED, b"x"]})
+        assert nodes.run(cluster, script(A), get(B)) == [b"x", (TWO, get(B))]
+        assert nodes.rounds[1] == {ONE: (script(A),)}
+
+    def test_a_cluster_that_was_down_for_a_moment_is_asked_again(self, cluster):
+        nodes = Nodes({ONE: [DOWN, b"x"]}, told=[ranges(ONE, TWO, THREE)])
+        assert nodes.run(cluster, get(A)) == [b"x"]
+        assert nodes.refreshes == 1
+        assert len(nodes.pauses) == 1
+
+    def test_a_cluster_that_stays_down_is_not_asked_for_long(self, cluster):
+        nodes = Nodes({ONE: [DOWN]}, told=[ranges(ONE, TWO, THREE)])
+        with pytest.raises(PartUnavailable, match="cluster is down"):
+            nodes.run(cluster, get(A))
+        assert nodes.refreshes == 1
+        assert len(nodes.sent) == 2
+
+
+class TestFailures:
+    def test_a_node_that_failed_is_asked_for_its_successor_once(self, cluster):
+        nodes = Nodes({ONE: [GONE]}, told=[ranges(FOUR, TWO, THREE)])
+        assert nodes.run(cluster, get(A), get(OTHER_A)) == [(FOUR, get(A)), (FOUR, get(OTHER_A))]
+        assert nodes.refreshes == 1
+
+    def test_without_a_successor_it_is_not_asked_again(self, cluster):
+        nodes = Nodes({ONE: [GONE]}, told=[ranges(ONE, TWO, THREE)])
+        with pytest.raises(PartUnavailable):
+            nodes.run(cluster, get(A))
+        assert nodes.sent == [{ONE: (get(A),)}]
+
+    def test_it_is_left_alone_for_a_while(self, cluster):
+        nodes = Nodes({ONE: [GONE]}, told=[ranges(ONE, TWO, THREE)])
+        for _ in range(3):
+            with pytest.raises(PartUnavailable):
+                nodes.run(cluster, get(A))
+        assert nodes.sent == [{ONE: (get(A),)}]
+        assert nodes.refreshes == 1
+
+    def test_the_others_are_asked_meanwhile(self, cluster):
+        nodes = Nodes({ONE: [GONE]}, told=[ranges(ONE, TWO, THREE)])
+        with pytest.raises(PartUnavailable):
+            nodes.run(cluster, get(A))
+        assert nodes.run(cluster, get(B)) == [(TWO, get(B))]
+
+    def test_it_is_asked_again_after_a_while(self, cluster, clock):
+        nodes = Nodes({ONE: [GONE, b"x"]}, told=[ranges(ONE, TWO, THREE)])
+        with pytest.raises(PartUnavailable):
+            nodes.run(cluster, get(A))
+        clock.now += 10
+        assert nodes.run(cluster, get(A)) == [b"x"]
+
+    def test_what_others_serve_is_answered_before_it_is_told(self, cluster):
+        nodes = Nodes({ONE: [GONE], (TWO, get(B)): [moved(B, THREE)], THREE: [SHARED, b"x"]})
+        nodes.told = [ranges(ONE, THREE, THREE)]
+        with pytest.raises(PartUnavailable):
+            nodes.run(cluster, get(A), get(B), get(C))
+        asked = [
+            command for sent in nodes.sent for commands in sent.values() for command in commands
+        ]
+        assert asked.count(get(B)) == 2
+        assert asked.count(get(C)) == 2
+
+    def test_a_value_too_large_is_no_failure_of_its_node(self, cluster):
+        nodes = Nodes({ONE: [InvalidValue("too large"), b"x"]})
+        with pytest.raises(InvalidValue):
+            nodes.run(cluster, get(A))
+        assert nodes.run(cluster, get(A)) == [b"x"]
+        assert nodes.refreshes == 0
+
+    def test_slots_that_nobody_serves_are_told(self, clock):
+        cluster = make_cluster(ONE, None, THREE)
+        nodes = Nodes(told=[ranges(ONE, None, THREE)])
+        with pytest.raises(PartUnavailable, match="serves some of the slots"):
+            nodes.run(cluster, get(A), get(B))
+        assert nodes.sent == [{ONE: (get(A),)}]
+
+    def test_they_are_asked_for_once_somebody_serves_them(self):
+        cluster = make_cluster(ONE, None, THREE)
+        nodes = Nodes(told=[ranges(ONE, TWO, THREE)])
+        assert nodes.run(cluster, get(B)) == [(TWO, get(B))]
+
+    def test_no_command_is_without_reply_where_node_after_node_fails(self, cluster, clock):
+        owners = [Address(f"10.0.1.{number}", 6379) for number in range(2 * routing._MOST_HOPS)]
+        cluster.take(Topology.parse(ranges(owners[0], TWO, THREE), asked=SEED))
+        nodes = Nodes(
+            {(owner, get(A)): [GONE] for owner in owners},
+            told=[ranges(owner, TWO, THREE) for owner in owners[1:]],
+        )
+        answer = nodes._do
+
+        def late(step):
+            clock.now += 1
+            return answer(step)
+
+        nodes._do = late
+        with pytest.raises(PartUnavailable):
+            nodes.run(cluster, get(A))
+        assert len(nodes.sent) == routing._MOST_HOPS
+
+
+class TestScripts:
+    def test_an_unknown_script_is_sent_with_its_source_to_that_node_only(self, cluster):
+        nodes = Nodes({(ONE, script(A)): [UNKNOWN]})
+        assert nodes.run(cluster, script(A), script(B)) == [
+            (ONE, with_source(A)),
+            (TWO, script(B)),
+        ]
+        assert nodes.rounds[1] == {ONE: (with_source(A),)}
+
+    def test_what_was_answered_beside_it_is_not_sent_again(self, cluster):
+        nodes = Nodes({(ONE, script(A)): [UNKNOWN]})
+        replies = nodes.run(cluster, get(A), script(A), ("TTL", A))
+        assert nodes.rounds[1] == {ONE: (with_source(A),)}
+        assert replies == [(ONE, get(A)), (ONE, with_source(A)), (ONE, ("TTL", A))]
+
+
+class TestScan:
+    def scan(self, nodes, cluster, cursor=b"0"):
+        [[cursor, keys]] = nodes.run(cluster, ("SCAN", cursor, "COUNT", 10))
+        return cursor, keys
+
+    def scan_all(self, nodes, cluster):
+        cursor, found = self.scan(nodes, cluster)
+        while cursor != b"0":
+            cursor, keys = self.scan(nodes, cluster, cursor)
+            found += keys
+        return found
+
+    def test_every_primary_is_scanned_to_its_end(self, cluster):
+        nodes = Nodes(
+            {
+                ONE: [[b"7", [b"a"]], [b"0", [b"b"]]],
+                TWO: [[b"0", []]],
+                THREE: [[b"9", [b"c"]], [b"0", [b"d"]]],
+            }
+        )
+        assert self.scan_all(nodes, cluster) == [b"a", b"b", b"c", b"d"]
+        assert nodes.rounds == [
+            {address: (("SCAN", cursor, "COUNT", 10),)}
+            for address, cursor in [
+                (ONE, b"0"),
+                (ONE, b"7"),
+                (TWO, b"0"),
+                (THREE, b"0"),
+                (THREE, b"9"),
+            ]
+        ]
+
+    def test_the_successor_of_a_primary_that_vanished_is_scanned(self, cluster):
+        nodes = Nodes({ONE: [[b"7", [b"a"]]]})
+        cursor, _ = self.scan(nodes, cluster)
+        cluster.take(Topology.parse(ranges(FOUR, TWO, THREE), asked=SEED))
+        nodes.script[FOUR] = [[b"0", [b"a", b"b"]]]
+        assert self.scan(nodes, cluster, cursor)[1] == [b"a", b"b"]
+        assert nodes.rounds[-1] == {FOUR: (("SCAN", b"0", "COUNT", 10),)}
+
+    def test_it_ends_where_the_last_primary_vanished(self, cluster):
+        cluster.take(Topology.parse(ranges(ONE, TWO, TWO), asked=SEED))
+        nodes = Nodes({ONE: [[b"0", []]], TWO: [[b"7", []]]})
+        cursor, _ = self.scan(nodes, cluster)
+        cursor, _ = self.scan(nodes, cluster, cursor)
+        cluster.take(Topology.parse(ranges(ONE, ONE, ONE), asked=SEED))
+        assert self.scan(nodes, cluster, cursor) == (b"0", [])
+
+    def test_a_primary_that_does_not_serve_is_not_passed_over(self, cluster):
+        nodes = Nodes({ONE: [GONE]}, told=[ranges(ONE, TWO, THREE)])
+        with pytest.raises(PartUnavailable):
+            self.scan(nodes, cluster)
+
+
+class TestTopology:
+    def test_it_is_asked_for_before_all_else(self):
+        nodes = Nodes(told=[ranges(ONE, TWO, THREE)])
+        assert nodes.run(make_cluster(), get(B)) == [(TWO, get(B))]
+        assert nodes.rounds == [{SEED: (CLUSTER_SLOTS,)}, {TWO: (get(B),)}]
+
+    @pytest.mark.parametrize("answer", [GONE, DOWN, [], b"garbage"])
+    def test_the_next_is_asked_where_one_does_not_tell(self, answer):
+        cluster = make_cluster(seeds=(SEED, FOUR))
+        nodes = Nodes({(SEED, CLUSTER_SLOTS): [answer]}, told=[ranges(ONE, TWO, THREE)])
+        assert nodes.run(cluster, get(A)) == [(ONE, get(A))]
+        assert nodes.refreshes == 2
+
+    @pytest.mark.parametrize(
+        ("answer", "reason"),
+        [
+            (GONE, "gone"),
+            ([], "names no primary"),
+            (ErrorReply("ERR This instance has cluster support disabled"), "not in cluster mode"),
+        ],
+    )
+    def test_where_nobody_tells_the_reason_is_told(self, answer, reason):
+        with pytest.raises(SessionStoreUnavailable, match=reason) as caught:
+            Nodes(told=[answer]).run(make_cluster(), get(A))
+        assert not isinstance(caught.value, PartUnavailable)
+
+    def test_seeds_that_failed_are_left_alone_for_a_while(self):
+        cluster, nodes = make_cluster(), Nodes(told=[GONE])
+        for _ in range(3):
+            with pytest.raises(SessionStoreUnavailable):
+                nodes.run(cluster, get(A))
+        assert nodes.refreshes == 1
+
+    def test_nodes_that_serve_are_asked_before_seeds(self, cluster):
+        cluster.failed(ONE)
+        sources = list(cluster.sources())
+        assert set(sources[:-1]) == {TWO, THREE}
+        assert sources[-1] == SEED
+
+    def test_a_few_nodes_are_asked_only(self):
+        many = [Address("10.0.2.1", port) for port in range(1, 30)]
+        cluster = make_cluster(seeds=(SEED, *many))
+        assert len(list(cluster.sources())) < 5
+
+    def test_a_topology_told_once_more_closes_no_connection(self, cluster):
+        before = cluster.generation
+        cluster.take(Topology.parse(ranges(ONE, TWO, THREE), asked=SEED))
+        assert cluster.generation == before
+
+    def test_one_of_many_callers_asks_for_it(self, cluster, clock):
+        assert [cluster.claims_refresh() for _ in range(3)] == [True, False, False]
+        clock.now += 2 * state.REFRESH_SECONDS
+        assert cluster.claims_refresh()
