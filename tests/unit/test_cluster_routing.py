@@ -182,8 +182,9 @@ class TestWhoIsAsked:
         cluster.failed(ONE)
         cluster.failed(THREE)
         nodes = Nodes()
-        nodes.run(cluster, ("TIME",))
-        assert nodes.rounds == [{TWO: (("TIME",),)}]
+        for _ in range(20):
+            nodes.run(cluster, ("TIME",))
+        assert nodes.rounds == [{TWO: (("TIME",),)}] * 20
 
     def test_where_it_was_answered_is_asked_once_per_node_after_all_else(self, cluster):
         nodes = Nodes()
@@ -298,7 +299,7 @@ class TestMoved:
         nodes = Nodes({ONE: [moved(A, TWO)], TWO: [moved(A, ONE)]}, told=[ranges(ONE, TWO, THREE)])
         with pytest.raises(PartUnavailable):
             nodes.run(cluster, get(A))
-        assert len(nodes.sent) == routing._MOST_HOPS
+        assert len(nodes.sent) < 20
 
     def test_where_it_was_answered_is_asked_again_with_it(self, cluster):
         nodes = Nodes({(ONE, get(A)): [moved(A, FOUR)]}, told=[ranges(FOUR, TWO, THREE)])
@@ -356,6 +357,11 @@ class TestWaiting:
         assert sum(nodes.pauses) < 1.5
         assert len(nodes.sent) <= routing._MOST_HOPS
 
+    def test_each_wait_for_them_is_longer(self, cluster):
+        nodes = Nodes({ONE: [*[SHARED] * 6, b"x"]})
+        assert nodes.run(cluster, script(A)) == [b"x"]
+        assert nodes.pauses[0] < nodes.pauses[2] < nodes.pauses[4] < 0.5
+
     def test_others_are_not_asked_again_meanwhile(self, cluster):
         nodes = Nodes({ONE: [SHARED, b"x"]})
         assert nodes.run(cluster, script(A), get(B)) == [b"x", (TWO, get(B))]
@@ -406,7 +412,7 @@ class TestFailures:
         with pytest.raises(PartUnavailable):
             nodes.run(cluster, get(A))
         clock.now += 10
-        assert nodes.run(cluster, get(A)) == [b"x"]
+        assert [nodes.run(cluster, get(A)) for _ in range(3)] == [[b"x"]] * 3
 
     def test_what_others_serve_is_answered_before_it_is_told(self, cluster):
         nodes = Nodes({ONE: [GONE], (TWO, get(B)): [moved(B, THREE)], THREE: [SHARED, b"x"]})
@@ -483,6 +489,7 @@ class TestScan:
         while cursor != b"0":
             cursor, keys = self.scan(nodes, cluster, cursor)
             found += keys
+            assert len(nodes.rounds) < 20
         return found
 
     def test_every_primary_is_scanned_to_its_end(self, cluster):
