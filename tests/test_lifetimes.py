@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.contrib.auth import SESSION_KEY
@@ -18,14 +19,17 @@ DAY = 86_400
 
 
 @pytest.fixture
-def clock(monkeypatch):
+def clock(monkeypatch, settings):
     """Move this process's clock; the server's stays."""
-    real_time, real_ns, real_now = time.time, time.time_ns, timezone.now
+    real_time, real_ns = time.time, time.time_ns
+
+    def now() -> datetime:
+        return datetime.fromtimestamp(time.time(), tz=UTC if settings.USE_TZ else None)
 
     def move(seconds: float) -> None:
         monkeypatch.setattr(time, "time", lambda: real_time() + seconds)
         monkeypatch.setattr(time, "time_ns", lambda: real_ns() + int(seconds * 1e9))
-        monkeypatch.setattr(timezone, "now", lambda: real_now() + timedelta(seconds=seconds))
+        monkeypatch.setattr(timezone, "now", now)
 
     return move
 
@@ -222,6 +226,41 @@ def test_a_clock_that_jumps_ahead_ends_no_session(valkey, new_session, clock):
     request["a"] = 2
     request.save()
     assert ttl(valkey, session) == close_to(14 * DAY)
+
+
+#: Half an hour before a leap day, the end of a year, and the two changes of summer time in Berlin.
+MOMENTS = ("2028-02-28T23:30", "2026-12-31T23:30", "2027-03-28T01:30", "2026-10-25T01:30")
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize(
+    ("use_tz", "expiry", "after_an_hour"),
+    [
+        (True, 7200, 7200),
+        (False, 7200, 7200),
+        # Kept as a date. Without time zones Django's dates are those of the clock on the wall.
+        (True, timedelta(hours=2), 3600),
+    ],
+)
+def test_hours_last_as_long_whatever_the_calendar_does(
+    engine, valkey, clock, settings, moment, use_tz, expiry, after_an_hour
+):
+    settings.USE_TZ, settings.TIME_ZONE = use_tz, "Europe/Berlin"
+    there = datetime.fromisoformat(moment).replace(tzinfo=ZoneInfo("Europe/Berlin"))
+    distance = there.timestamp() - time.time()
+    clock(distance)
+    session = engine()
+    session.update({SESSION_KEY: "7", "a": 1})
+    session.set_expiry(expiry)
+    session.save()
+    assert ttl(valkey, session) == close_to(7200)
+    clock(distance + 3600)
+    request = engine(session.session_key)
+    request["a"] += 1
+    request.save()
+    assert ttl(valkey, session) == close_to(after_an_hour)
+    assert request.get_expiry_age() == close_to(after_an_hour)
+    assert engine(session.session_key)["a"] == 2
 
 
 def test_the_index_is_pruned_by_the_servers_clock(valkey, new_session, clock):
