@@ -5,6 +5,10 @@ from __future__ import annotations
 import time
 from threading import Lock
 
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from .exceptions import SessionStoreUnavailable
+
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 2.0
 
@@ -57,3 +61,51 @@ class Breaker:
             with self._lock:
                 self._pause = 0.0
                 self._is_trying = False
+
+
+class Patience:
+    """Leaves a server alone that keeps callers waiting; to ask one that refuses them costs nothing.
+
+    Opens when an attempt has timed out that began after another had, with no answer in between: one
+    short stall, however many callers it hits, opens nothing.
+    """
+
+    def __init__(self) -> None:
+        """Begin with a server that answers."""
+        self._breaker = Breaker()
+        self._first_timeout: float | None = None
+
+    @property
+    def is_at_an_end(self) -> bool:
+        """Whether the server is left alone, but for one attempt per pause."""
+        return self._breaker.is_open
+
+    def begin(self) -> float:
+        """Return when an attempt begins. Raises `SessionStoreUnavailable` when it may not."""
+        if not self._breaker.admits():
+            raise SessionStoreUnavailable(
+                "The session store did not serve: it did not answer in time a moment ago."
+            )
+        return time.monotonic()
+
+    def failed(self, error: BaseException, began: float) -> None:
+        """Take note of an attempt without an answer, by the error of the wire."""
+        if not isinstance(error, (TimeoutError, RedisTimeoutError)):
+            self.answered()
+        elif self._first_timeout is None:
+            self._first_timeout = time.monotonic()
+        elif began >= self._first_timeout:
+            self._breaker.failed()
+
+    def answered(self) -> None:
+        """Take note of an answer, whatever it was."""
+        self._first_timeout = None
+        self._breaker.served()
+
+
+class EndlessPatience(Patience):
+    """Asks always: for a server that something else decides about."""
+
+    def begin(self) -> float:
+        """Return when an attempt begins."""
+        return time.monotonic()

@@ -14,6 +14,7 @@ import pytest
 from django.contrib.sessions.backends.base import UpdateError
 
 from django_elasticache_sessions.backends.cache import SessionStore
+from django_elasticache_sessions.breaker import FIRST_PAUSE_SECONDS
 from django_elasticache_sessions.exceptions import SessionStoreUnavailable
 
 from .conftest import point_sessions_at
@@ -266,6 +267,37 @@ def test_a_frozen_server_costs_no_more_than_the_socket_timeout(settings):
         finally:
             server.thaw()
         wait_until(lambda: can_load(session.session_key), what="the thawed server to serve")
+
+
+@either_way
+def test_a_server_that_says_nothing_is_waited_for_only_now_and_then(
+    relay, new_session, settings, perform
+):
+    session = new_session(a=1)
+    point_sessions_at(settings, relay.url, is_patient=False)
+    relay.black_hole()
+    for _ in range(2):
+        with pytest.raises(SessionStoreUnavailable, match="did not answer in time"):
+            perform(SessionStore(session.session_key), "load")
+    before, began = relay.connections, time.monotonic()
+    for _ in range(100):
+        with pytest.raises(SessionStoreUnavailable, match="in time"):
+            perform(SessionStore(session.session_key), "load")
+    pauses = (time.monotonic() - began) / FIRST_PAUSE_SECONDS
+    assert relay.connections - before <= pauses
+    relay.heal()
+    wait_until(lambda: can_load(session.session_key), what="the healed store to serve")
+
+
+@either_way
+def test_a_server_that_refuses_is_asked_each_time(relay, new_session, perform):
+    session = new_session(a=1)
+    relay.refuse()
+    for _ in range(5):
+        with pytest.raises(SessionStoreUnavailable, match="no connection"):
+            perform(SessionStore(session.session_key), "load")
+    relay.heal()
+    assert perform(SessionStore(session.session_key), "load") == {"a": 1}
 
 
 def test_a_server_that_crashes_while_requests_run_is_used_again_once_it_is_back(settings):

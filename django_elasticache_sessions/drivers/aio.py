@@ -18,6 +18,7 @@ from asgiref.sync import sync_to_async
 from django.contrib.sessions.backends.base import CreateError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from ..breaker import Patience
 from ..conf import get_configuration
 from ..exceptions import InvalidValue, ReplyTooLarge, SessionStoreUnavailable
 from ..health import Health
@@ -184,10 +185,11 @@ class Line(asyncio.Protocol):
 class Driver:
     """Runs operations against one server, from any number of one event loop's tasks."""
 
-    def __init__(self, pool: AsyncServerPool, health: Health) -> None:
-        """Take a pool that knows how to connect."""
+    def __init__(self, pool: AsyncServerPool, health: Health, patience: Patience) -> None:
+        """Take a pool that knows how to connect, and what threads know of its server."""
         self.pool = pool
         self.health = health
+        self.patience = patience
         self._line: Line | None = None
         #: With those that were replaced, and have replies on their way yet.
         self._lines: set[Line] = set()
@@ -216,17 +218,21 @@ class Driver:
             return returned
 
     async def _exchange(self, commands: tuple[Command, ...]) -> list[Any]:
+        began = self.patience.begin()
         try:
             send = self._locate if commands[-1] is ORIGIN else self._send
             replies = await send(commands, get_configuration().load_limit_bytes)
         except SessionStoreUnavailable as problem:
+            self.patience.answered()
             self.health.failed(problem)
             raise
         except WIRE_ERRORS as error:
+            self.patience.failed(error, began)
             tell_refusal(self.pool.connection_kwargs, error)
             failure = classify(error)
         else:
             if not self.health.is_up:
+                self.patience.answered()
                 self.health.answered()
             return replies
         self.health.failed(failure)
@@ -360,4 +366,4 @@ def _make_driver(twin: sync.Driver) -> Driver:
 
     if isinstance(twin, cluster_sync.ClusterDriver):
         return cluster_aio.ClusterDriver(twin)
-    return Driver(make_async_pool(twin.pool), twin.health)
+    return Driver(make_async_pool(twin.pool), twin.health, twin.patience)

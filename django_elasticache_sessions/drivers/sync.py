@@ -19,6 +19,7 @@ from django.contrib.sessions.backends.base import CreateError
 from django.core.signals import setting_changed
 from redis.connection import BlockingConnectionPool, ConnectionPool
 
+from ..breaker import Patience
 from ..conf import get_configuration
 from ..exceptions import InvalidValue, ReplyTooLarge, SessionStoreUnavailable
 from ..health import Health
@@ -155,6 +156,7 @@ class Driver:
         """Take a pool that nobody else uses."""
         self.pool = pool
         self.health = health
+        self.patience = Patience()
         self._connections = cast(ServerPool, pool)
         # A blocking pool counts on connections coming back to it.
         self._keeps = not isinstance(pool, BlockingConnectionPool)
@@ -182,6 +184,7 @@ class Driver:
         self.pool.disconnect()
 
     def _exchange(self, commands: tuple[Command, ...]) -> list[Any]:
+        began = self.patience.begin()
         try:
             line, reused = self._checkout()
             try:
@@ -193,13 +196,16 @@ class Driver:
                 else:
                     line.release(self._connections)
         except SessionStoreUnavailable as problem:
+            self.patience.answered()
             self.health.failed(problem)
             raise
         except WIRE_ERRORS as error:
+            self.patience.failed(error, began)
             tell_refusal(self.pool.connection_kwargs, error)
             failure = classify(error)
         else:
             if not self.health.is_up:
+                self.patience.answered()
                 self.health.answered()
             return replies
         self.health.failed(failure)

@@ -7,7 +7,8 @@ import time
 import pytest
 
 from django_elasticache_sessions import breaker
-from django_elasticache_sessions.breaker import Breaker
+from django_elasticache_sessions.breaker import Breaker, Patience
+from django_elasticache_sessions.exceptions import SessionStoreUnavailable
 
 
 @pytest.fixture
@@ -82,3 +83,41 @@ def test_an_attempt_that_never_ends_does_not_keep_others_from_trying(clock):
     assert store.admits()
     clock.now += breaker.FIRST_PAUSE_SECONDS
     assert store.admits()
+
+
+def attempt(server: Patience, error: BaseException | None) -> None:
+    began = server.begin()
+    if error is None:
+        server.answered()
+    else:
+        server.failed(error, began)
+
+
+def test_patience_outlasts_one_stall_however_many_wait(clock):
+    server = Patience()
+    attempts = [server.begin() for _ in range(9)]
+    for began in attempts:
+        clock.now += 0.25
+        server.failed(TimeoutError(), began)
+    assert not server.is_at_an_end
+
+
+def test_patience_ends_when_who_comes_next_waits_in_vain_too(clock):
+    server = Patience()
+    for _ in range(2):
+        assert not server.is_at_an_end
+        attempt(server, TimeoutError())
+        clock.now += 0.25
+    with pytest.raises(SessionStoreUnavailable, match="a moment ago"):
+        server.begin()
+    clock.now += breaker.FIRST_PAUSE_SECONDS
+    attempt(server, None)
+    assert not server.is_at_an_end
+
+
+def test_an_answer_restores_patience(clock):
+    server = Patience()
+    for error in (TimeoutError(), None, TimeoutError(), ConnectionRefusedError(), TimeoutError()):
+        attempt(server, error)
+        clock.now += 0.25
+    assert not server.is_at_an_end

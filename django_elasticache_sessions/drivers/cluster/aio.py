@@ -6,10 +6,13 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+from ...breaker import EndlessPatience
 from ...exceptions import InvalidValue, SessionStoreUnavailable
+from ...health import Health
 from ...operations import Command
 from .. import aio, pools
 from ..aio import Line
+from ..protocols import AsyncServerPool
 from . import sync
 from .routing import Answers, Batches, route
 from .topology import Address
@@ -17,6 +20,10 @@ from .topology import Address
 
 class Node(aio.Driver):
     """Asks one node; leaves the errors that it answers with to the routing."""
+
+    def __init__(self, pool: AsyncServerPool, health: Health) -> None:
+        """Take a pool that knows how to connect; whether to ask is for the cluster to say."""
+        super().__init__(pool, health, EndlessPatience())
 
     async def ask(self, commands: tuple[Command, ...]) -> list[Any] | Exception:
         """Return replies, or why there are none."""
@@ -41,7 +48,7 @@ class ClusterDriver(aio.Driver):
 
     def __init__(self, twin: sync.ClusterDriver) -> None:
         """Take the driver for threads: what it knows of the cluster holds here too."""
-        super().__init__(pools.make_async_pool(twin.pool), twin.health)
+        super().__init__(pools.make_async_pool(twin.pool), twin.health, twin.patience)
         self._twin = twin
         self._nodes: dict[Address, Node] = {}
         self._generation = 0
