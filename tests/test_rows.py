@@ -25,6 +25,7 @@ from django_elasticache_sessions.models import FallbackSession
 from django_elasticache_sessions.statements import ATTEMPTS, Statement
 
 from .servers.databases import VENDORS, database
+from .servers.waiting import wait_until
 
 TABLE = FallbackSession._meta.db_table
 
@@ -193,6 +194,33 @@ def test_a_read_only_database_is_named(valkey, fallback_database, vendor):
     session["a"] = 2
     session.save()
     assert content(session_key) == {"a": 2}
+
+
+def test_a_database_without_a_connection_to_spare_is_away_not_empty(valkey, fallback_database):
+    alias = fallback_database("postgresql")
+    session_key, other = saved(a=1), saved(a=1)
+    role = f"role_{alias}"
+    run(alias, f"CREATE ROLE {role} LOGIN CONNECTION LIMIT 0")
+    connections[alias].close()
+    connections[alias].settings_dict["USER"] = role
+    session = SessionStore(session_key)
+    session["a"] = 2
+    session.save()
+    assert content(session_key) == {"a": 2}
+    valkey.delete(get_configuration().naming.session(other).hash_key)
+    with pytest.raises(SessionStoreUnavailable):
+        content(other)
+    connections[alias].settings_dict["USER"] = "postgres"
+    wait_until(lambda: is_loaded(other), what="the database to be asked again")
+    assert content(session_key) == {"a": 2}
+    run(alias, f"DROP ROLE {role}")
+
+
+def is_loaded(session_key: str) -> bool:
+    try:
+        return content(session_key) == {"a": 1}
+    except SessionStoreUnavailable:
+        return False
 
 
 def test_an_alias_that_does_not_exist_is_named(settings, valkey):
