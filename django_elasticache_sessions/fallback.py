@@ -54,7 +54,7 @@ def load(
     homes = get_homes()
     yield from _hand_over(homes)
     names: tuple[SessionName, ...] = (name,)
-    cached, lease = None, None
+    cached, lease, is_alone = None, None, False
     try:
         cached, origin = yield from _cached(homes, names)
         if cached is None and (older := older_names()):
@@ -72,9 +72,14 @@ def load(
         raise
     except SessionStoreUnavailable:
         names = (name, *older_names())
+        is_alone = True
     if lease == {}:
         return None
     stored, ttl = yield from _stored(homes, names)
+    if is_alone and homes.is_database_behind:
+        raise SessionStoreUnavailable(
+            "The fallback database came back a moment ago, and may not hold all that was saved."
+        )
     if stored:
         homes.occurrences.note("fallback_loads")
     if lease:

@@ -73,6 +73,7 @@ class Homes:
         self._next_reconciliation = 0.0
         self._aftermath_ends = 0.0
         self._partly_down_until = 0.0
+        self._database_behind_until = 0.0
         # By bucket: in a cluster they lie on several servers.
         self._origins: dict[int, bytes] = {}
         self._clocks: dict[int, ServerClock] = {}
@@ -86,6 +87,18 @@ class Homes:
     def note_part_down(self) -> None:
         """Note that a node did not serve: others' sessions need not suffer."""
         self._partly_down_until = time.monotonic() + AFTERMATH_SECONDS
+
+    @property
+    def is_database_behind(self) -> bool:
+        """Whether the database came back a short while ago: others may not know it yet.
+
+        Until they do, they save in the cache alone.
+        """
+        return time.monotonic() < self._database_behind_until
+
+    def note_database_back(self) -> None:
+        """Note that the database serves again."""
+        self._database_behind_until = time.monotonic() + AFTERMATH_SECONDS
 
     def clock(self, bucket: int) -> ServerClock:
         """Return the clock of the server that a bucket lies on."""
@@ -221,6 +234,8 @@ def ask_database(
         homes.database_problem = problem
         homes.database_health.failed(problem)
         raise
+    if homes.database.is_open:
+        homes.note_database_back()
     homes.database.served()
     homes.database_health.answered()
     return result

@@ -193,6 +193,46 @@ def test_a_session_in_the_cache_is_read_and_written_while_the_database_is_down(
     assert content(new) == {"c": 3}
 
 
+def test_without_the_cache_a_database_that_came_back_just_now_is_not_believed(
+    server, relay, alias, database_fails, settings
+):
+    point_sessions_at(settings, server.url)
+    there = settings.CACHES["sessions"]
+    settings.CACHES = settings.CACHES | {"elsewhere": there | {"LOCATION": relay.url}}
+    key = saved(a=1)
+    database_fails(fails=True)
+    relay.refuse()
+    session = SessionStore(key)
+    session["a"] = 2
+    session.save()
+    new = saved(c=3)
+    # Another process, which can reach neither.
+    settings.SESSION_CACHE_ALIAS = "elsewhere"
+    with pytest.raises(SessionStoreUnavailable):
+        content(key)
+    database_fails(fails=False)
+    for session_key in (key, new):
+        with pytest.raises(SessionStoreUnavailable, match="may not hold all"):
+            content(session_key)
+    relay.heal()
+    assert content(key) == {"a": 2}
+    assert content(new) == {"c": 3}
+
+
+def test_without_the_cache_the_database_is_believed_a_while_after_it_came_back(
+    own_server, database_fails, monkeypatch
+):
+    key = saved(a=1)
+    own_server.stop()
+    database_fails(fails=True)
+    with pytest.raises(SessionStoreUnavailable):
+        content(key)
+    database_fails(fails=False)
+    monkeypatch.setattr(homes, "AFTERMATH_SECONDS", 0)
+    assert content(key) == {"a": 1}
+    assert content("k" * 32) == {}
+
+
 def test_a_logout_while_the_database_is_down_reaches_it(valkey, alias, database_fails):
     key = saved(a=1)
     database_fails(fails=True)

@@ -71,6 +71,7 @@ class World:
 
     alias: str
     clients: list[Client]
+    is_behind: bool
     clock: int = 0
     last_fault: int = 0
     writes: dict[tuple[str, str], list[Write]] = field(default_factory=dict)
@@ -215,6 +216,9 @@ class World:
         problem = SessionStoreUnavailable if is_cache else DatabaseUnavailable
         if client.is_cache_down if is_cache else client.is_database_down:
             raise problem("down")
+        if is_cache and (client.is_held_up or client.is_reply_lost) and self.is_behind:
+            # Who misses the cache reads the row, which what waits has not reached.
+            self.last_fault = self.now()
         if is_cache and client.is_held_up:
             client.is_held_up = False
             self.late.append(step)
@@ -383,7 +387,7 @@ def new_world(request, settings, valkey, fallback_database, monkeypatch):
         valkey.flushall()
         with connection.cursor() as cursor:
             cursor.execute(f"DELETE FROM {FallbackSession._meta.db_table}")
-        world = World(alias, [Client(Homes(alias)) for _ in CLIENTS])
+        world = World(alias, [Client(Homes(alias)) for _ in CLIENTS], request.param == "behind")
         monkeypatch.setattr(fallback, "get_homes", lambda: world.current.homes)
         start(world)
         return world
