@@ -1,7 +1,13 @@
 """Sessions in a real cluster: what holds for one server holds there, and through its faults.
 
-``test_contract``, ``test_merging``, ``test_living``, ``test_purging``, ``test_rekeying``
+``test_contract``, ``test_merging``, ``test_events``, ``test_indexing``, ``test_living``
     The tests of one server, run against a cluster.
+``test_managing``, ``test_overlooking``, ``test_devices``, ``test_login_rules``, ``test_passwords``
+    The same of the pages, and of what a login and a new password end.
+``test_behind``, ``test_counting``, ``test_migrating``, ``test_purging``, ``test_rekeying``
+    The same of the commands.
+``test_round_trips``
+    How often each node is asked.
 ``test_faults``
     Slots that move, nodes that are killed or frozen, slots that nobody serves.
 ``test_serverless``

@@ -108,6 +108,18 @@ class ValkeyCluster:
             timeout_seconds=timeout_seconds,
         )
 
+    def announce(self, node: Valkey, port: int) -> None:
+        """Have the whole cluster tell clients that a node is at another port, as that of a relay.
+
+        For a cluster without replicas, whose slots stay.
+        """
+        with node.client() as client:
+            client.config_set("cluster-announce-port", port)
+        wait_until(
+            lambda: all(port in self._ports(other) for other in self.nodes),
+            what="the port announced",
+        )
+
     def move_slot(self, slot: int, target: Valkey) -> None:
         """Move a slot's keys to another primary, one after the other, as resharding does."""
         port = self._owner(slot)
@@ -169,6 +181,11 @@ class ValkeyCluster:
                 if first <= slot <= last:
                     return int(primary[1])
         raise LookupError(f"Slot {slot} is served by nobody.")
+
+    def _ports(self, node: Valkey) -> set[int]:
+        with node.client() as client:
+            ranges = client.execute_command("CLUSTER", "SLOTS")
+        return {int(primary[1]) for _, _, primary, *_ in ranges}
 
     def _tell(self, node: Valkey, *words: object) -> object:
         with node.client() as client:
