@@ -43,6 +43,9 @@ ORIGIN: Command = ("INFO", "replication")
 #: Asks for the figures of the server, alone in a round trip. The reply is bytes; of a cluster it is
 #: a list of those of each primary.
 INFO: Command = ("INFO",)
+#: Asks for the time, alone in a round trip. The reply is that to `TIME`; of a cluster it is a list
+#: of those of each primary.
+CLOCK: Command = ("TIME",)
 SAME_USER = "="
 _METADATA = re.compile(
     rb"(\d{1,18}) (\d{1,18}) (\d{1,18}) (\d{1,18}) ([A-Za-z0-9_-]*)"

@@ -8,7 +8,8 @@ from django.core.checks import ERROR, Tags, run_checks
 from django.core.exceptions import ImproperlyConfigured
 
 from ..conf import CACHED_DB_ENGINE, Configuration, get_configuration
-from ..drivers.sync import make_driver
+from ..drivers.cluster.sync import ClusterDriver
+from ..drivers.sync import Driver, make_driver
 from ..exceptions import SessionStoreUnavailable
 from ..health import Health
 from . import cloud, connection, database, permissions, probe, server
@@ -22,9 +23,11 @@ class _Quiet(Health):
 
     def failed(self, problem: SessionStoreUnavailable) -> None:
         """See Health."""
+        self._changes(is_up=False)
 
     def answered(self) -> None:
         """See Health."""
+        self._changes(is_up=True)
 
 
 def examine(engine: str) -> Iterator[Finding]:
@@ -66,12 +69,7 @@ def _cache(configuration: Configuration, *, is_durable: bool) -> Iterator[Findin
     try:
         facts = driver.run(probe.look(configuration, is_durable=is_durable))
     except SessionStoreUnavailable as absent:
-        yield problem(
-            subject,
-            str(absent),
-            "Look at LOCATION and its OPTIONS, the security group between here and there, and the "
-            "server.",
-        )
+        yield _absent(driver, absent)
         return
     finally:
         driver.close()
@@ -80,7 +78,30 @@ def _cache(configuration: Configuration, *, is_durable: bool) -> Iterator[Findin
         refused=facts.refused,
         beyond=facts.beyond,
         reads_elsewhere=facts.reads_elsewhere,
-        prefix=configuration.options.key_prefix,
-        is_durable=is_durable,
+        rule=permissions.rules(
+            configuration.options.key_prefix,
+            is_durable=is_durable,
+            in_cluster=isinstance(driver, ClusterDriver),
+        ),
     )
     yield from server.judge(facts, is_durable=is_durable)
+
+
+def _absent(driver: Driver, absent: SessionStoreUnavailable) -> Finding:
+    mend = (
+        "Look at LOCATION and its OPTIONS, the security group between here and there, and the "
+        "server."
+    )
+    if not isinstance(driver, ClusterDriver):
+        return problem("session cache", str(absent), mend)
+    if not driver.cluster.primaries:
+        mend += " Its user needs +cluster|slots."
+        return problem("session cache", str(absent), mend)
+    lost = [
+        str(address) for address in driver.cluster.primaries if not driver.health_of(address).is_up
+    ]
+    return problem(
+        "cluster",
+        f"{' '.join(lost) or 'a primary'} did not serve: sessions there do not work. {absent}",
+        "Look at its load, or bring it back; a replica takes the place of a lost primary.",
+    )

@@ -79,9 +79,11 @@ BEYOND: tuple[tuple[str, ...], ...] = (
 )
 
 
-def rules(prefix: str, *, is_durable: bool) -> str:
+def rules(prefix: str, *, is_durable: bool, in_cluster: bool = False) -> str:
     """Return the access string of a user that may do what sessions need."""
-    commands = (*NEEDED, *NEEDED_BY_CACHED_DB) if is_durable else NEEDED
+    commands: tuple[str, ...] = NEEDED
+    commands += NEEDED_BY_CACHED_DB if is_durable else ()
+    commands += NEEDED_IN_CLUSTERS if in_cluster else ()
     return f"~{prefix}:* resetchannels -@all " + " ".join(f"+{command}" for command in commands)
 
 
@@ -90,16 +92,18 @@ def judge(
     refused: tuple[str, ...] | None,
     beyond: tuple[str, ...],
     reads_elsewhere: bool,
-    prefix: str,
-    is_durable: bool,
+    rule: str,
 ) -> Finding:
-    """Compare what a user may do with what sessions need; `refused` is `None` for everything."""
+    """Compare what a user may do with what sessions need, of which `rule` is the access string.
+
+    `refused` is `None` for everything.
+    """
     subject = "permissions"
     if refused is None:
         return problem(
             subject,
             "the user may not run the session scripts",
-            f"Give it: {rules(prefix, is_durable=is_durable)}",
+            f"Give it: {rule}",
         )
     if refused:
         lacking = " ".join(f"+{command}" for command in refused)
@@ -110,7 +114,6 @@ def judge(
         return advice(
             subject,
             f"more than sessions need: the user {' and '.join(more)}",
-            "Give sessions a user of their own: on >password "
-            + rules(prefix, is_durable=is_durable),
+            f"Give sessions a user of their own: on >password {rule}",
         )
     return ok(subject, "what sessions need, and nothing more that was tried")

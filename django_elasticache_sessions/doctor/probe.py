@@ -12,7 +12,7 @@ from ..conf import Configuration
 from ..exceptions import ForeignType, SessionStoreUnavailable
 from ..keys import Naming, is_sid
 from ..listing import Counts
-from ..operations import Command, Operation, Word, run
+from ..operations import CLOCK, INFO, Command, Operation, Word, run
 from . import permissions
 
 #: Sessions whose encoding is looked at.
@@ -25,9 +25,10 @@ class Facts:
     """What the server told. `None` stands for what it did not, as a permission is lacking."""
 
     round_trip_seconds: float
-    #: How far its clock is ahead of ours.
+    #: How far its clock is ahead of ours; of a cluster the one that is off the most.
     clock_ahead_seconds: float
-    info: Mapping[str, str] | None
+    #: Of a cluster of each primary, in the order of their first slots.
+    infos: Sequence[Mapping[str, str]] | None
     user: str | None
     #: Commands that sessions need and the user may not run; `None`: no script at all.
     refused: tuple[str, ...] | None
@@ -45,17 +46,17 @@ class Facts:
 
 
 def look(configuration: Configuration, *, is_durable: bool) -> Operation[Facts]:
-    """Ask everything. Raises `SessionStoreUnavailable` where the server does not serve at all."""
+    """Ask everything. Raises `SessionStoreUnavailable` where a server does not serve at all."""
     naming = configuration.naming
     round_trip, ahead = yield from _clock()
-    info = yield from _info()
+    infos = yield from _infos()
     user = yield from _ask("ACL", "WHOAMI")
     refused = yield from _refused(naming, is_durable=is_durable)
     by_bucket = yield from _by_bucket(naming)
     return Facts(
         round_trip_seconds=round_trip,
         clock_ahead_seconds=ahead,
-        info=info,
+        infos=infos,
         user=user.decode("utf-8", "replace") if isinstance(user, bytes) else None,
         refused=refused,
         beyond=(yield from _beyond()),
@@ -68,26 +69,40 @@ def look(configuration: Configuration, *, is_durable: bool) -> Operation[Facts]:
         by_bucket=[sum(pair) for pair in by_bucket] if by_bucket else None,
         pending=(yield from _pending(naming)) if is_durable else 0,
         encodings=(yield from _encodings(naming)),
-        slots=(yield from _slots()) if info and info.get("cluster_enabled") == "1" else None,
+        slots=(yield from _slots()) if infos and is_of_cluster(infos[0]) else None,
     )
 
 
 def _clock() -> Operation[tuple[float, float]]:
     # The first one connects.
-    yield (("TIME",),)
+    yield (CLOCK,)
     began, began_at = time.perf_counter(), time.time()
-    [reply] = yield (("TIME",),)
+    [reply] = yield (CLOCK,)
     round_trip = time.perf_counter() - began
-    seconds, microseconds = map(int, reply)
-    return round_trip, seconds + microseconds / 1e6 - (began_at + round_trip / 2)
+    clocks = reply if isinstance(reply[0], list) else [reply]
+    ahead = (
+        int(seconds) + int(microseconds) / 1e6 - (began_at + round_trip / 2)
+        for seconds, microseconds in clocks
+    )
+    return round_trip, max(ahead, key=abs)
 
 
-def _info() -> Operation[dict[str, str] | None]:
-    text = yield from _ask("INFO")
-    if not isinstance(text, bytes):
+def _infos() -> Operation[list[dict[str, str]] | None]:
+    replies = yield from _ask_all((INFO,))
+    if replies is None:
         return None
+    [reply] = replies
+    return [_parsed(text) for text in (reply if isinstance(reply, list) else [reply])]
+
+
+def _parsed(text: bytes) -> dict[str, str]:
     lines = text.decode("utf-8", "replace").splitlines()
     return dict(line.split(":", 1) for line in lines if ":" in line)
+
+
+def is_of_cluster(info: Mapping[str, str]) -> bool:
+    """Tell whether a server is in cluster mode."""
+    return info.get("cluster_enabled") == "1"
 
 
 def _refused(naming: Naming, *, is_durable: bool) -> Operation[tuple[str, ...] | None]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from django.template.defaultfilters import filesizeformat
 from redis.crc import key_slot
 
-from .findings import Finding, advice, as_number, ok, problem, unknown
-from .probe import Facts
+from .findings import Finding, Level, advice, as_number, ok, problem, unknown
+from .probe import Facts, is_of_cluster
 
 _OLDEST = {"valkey": (7, 2), "redis": (6, 2)}
 _CLOCK_ADVICE_SECONDS, _CLOCK_PROBLEM_SECONDS = 1.0, 10.0
@@ -23,24 +24,49 @@ _SLOTS = 16_384
 _ENOUGH_SESSIONS = 1000
 _INFO = "Give the user +info."
 _REPLICA = re.compile(r"slave\d+")
+_FROM_BEST: tuple[Level, ...] = ("ok", "unknown", "advice", "problem")
 
 
 def judge(facts: Facts, *, is_durable: bool) -> Iterator[Finding]:
     """Yield what there is to say about the server itself."""
     yield _clock(facts)
-    if facts.info is None:
+    if not facts.infos:
         yield unknown("server", "its figures are not told (INFO)", _INFO)
     else:
-        yield _engine(facts.info)
-        yield _eviction_policy(facts.info, is_durable=is_durable)
-        yield _evictions(facts.info, is_durable=is_durable)
-        yield _memory(facts)
-        yield from _replication(facts.info, is_durable=is_durable)
-        if facts.info.get("cluster_enabled") == "1":
+        nodes = dict(zip(_names(facts, len(facts.infos)), facts.infos, strict=True))
+        yield from _worst(nodes, lambda info: [_engine(info)])
+        yield from _worst(nodes, lambda info: [_eviction_policy(info, is_durable=is_durable)])
+        yield _evictions(facts.infos, is_durable=is_durable)
+        yield _memory(nodes, sessions=sum(facts.counts or ()))
+        yield from _worst(nodes, lambda info: _replication(info, is_durable=is_durable))
+        if is_of_cluster(facts.infos[0]):
             yield _spread(facts)
     yield _listpacks(facts)
     if is_durable:
         yield _pending(facts.pending)
+
+
+def _names(facts: Facts, count: int) -> list[str]:
+    names = list(dict.fromkeys(primary for *_, primary in sorted(facts.slots or ())))
+    # They may have changed places in between.
+    return names if len(names) == count else [f"primary {n + 1}" for n in range(count)]
+
+
+def _worst(
+    nodes: Mapping[str, Mapping[str, str]],
+    judging: Callable[[Mapping[str, str]], Iterable[Finding]],
+) -> Iterator[Finding]:
+    """Yield the worst finding of each subject, with the node's name unless all are alike."""
+    by_subject: dict[str, dict[str, Finding]] = {}
+    for node, info in nodes.items():
+        for finding in judging(info):
+            by_subject.setdefault(finding.subject, {})[node] = finding
+    for found in by_subject.values():
+        node, worst = max(found.items(), key=lambda item: _FROM_BEST.index(item[1].level))
+        if len(found) == len(nodes) and len(set(found.values())) == 1:
+            yield worst
+        else:
+            yield replace(worst, found=f"{node}: {worst.found}")
 
 
 def _engine(info: Mapping[str, str]) -> Finding:
@@ -93,8 +119,8 @@ def _eviction_policy(info: Mapping[str, str], *, is_durable: bool) -> Finding:
     )
 
 
-def _evictions(info: Mapping[str, str], *, is_durable: bool) -> Finding:
-    subject, evicted = "evictions", as_number(info, "evicted_keys")
+def _evictions(infos: Sequence[Mapping[str, str]], *, is_durable: bool) -> Finding:
+    subject, evicted = "evictions", _sum(infos, "evicted_keys")
     if evicted is None:
         return unknown(subject, "not told", _INFO)
     if not evicted:
@@ -106,19 +132,23 @@ def _evictions(info: Mapping[str, str], *, is_durable: bool) -> Finding:
     return problem(subject, f"{found}: their sessions are lost", mend)
 
 
-def _memory(facts: Facts) -> Finding:
-    subject, info = "memory", facts.info or {}
-    used, most = as_number(info, "used_memory"), as_number(info, "maxmemory")
+def _memory(nodes: Mapping[str, Mapping[str, str]], *, sessions: int) -> Finding:
+    subject, infos = "memory", list(nodes.values())
+    used = _sum(infos, "used_memory")
     if used is None:
         return unknown(subject, "not told", _INFO)
-    if not most:
+    if not all(as_number(info, "maxmemory") for info in infos):
         return advice(
             subject,
             f"{filesizeformat(used)} in use, no limit set",
             "Set maxmemory, lest the system end the server; ElastiCache sets it by the node type.",
         )
-    share = used / most
-    found = f"{share:.0%} of {filesizeformat(most)} in use{_room(facts, used, most)}"
+    node, info = max(nodes.items(), key=lambda item: _used_share(item[1]))
+    share = _used_share(info)
+    found = f"{share:.0%} of {filesizeformat(info['maxmemory'])} in use"
+    if len(nodes) > 1:
+        found = f"{node}, the fullest: {found}"
+    found += _room(infos, used, sessions)
     mend = "Take a larger node type or more shards, or give sessions a shorter life."
     if share >= _MEMORY_PROBLEM_SHARE:
         return problem(subject, found, mend)
@@ -127,14 +157,26 @@ def _memory(facts: Facts) -> Finding:
     return ok(subject, found)
 
 
-def _room(facts: Facts, used: float, most: float) -> str:
-    sessions = sum(facts.counts) if facts.counts else 0
+def _room(infos: Sequence[Mapping[str, str]], used: float, sessions: int) -> str:
     if sessions < _ENOUGH_SESSIONS:
         return "; too few sessions to tell for how many there is room"
     # Whatever else lies there is counted with them: there is at least this much room.
-    each = (used - (as_number(facts.info or {}, "used_memory_startup") or 0)) / sessions
-    more = max(0, most - used) // each if each > 0 else 0
+    each = (used - (_sum(infos, "used_memory_startup") or 0)) / sessions
+    # New ones spread over all nodes alike: it ends with the first that is full.
+    left = min(float(info["maxmemory"]) - float(info["used_memory"]) for info in infos)
+    more = max(0, left * len(infos)) // each if each > 0 else 0
     return f" by {sessions} sessions: room for at least {more:.0f} more"
+
+
+def _used_share(info: Mapping[str, str]) -> float:
+    return float(info["used_memory"]) / float(info["maxmemory"])
+
+
+def _sum(infos: Sequence[Mapping[str, str]], name: str) -> float | None:
+    """Return a figure of all; `None` where one does not tell."""
+    told = [as_number(info, name) for info in infos]
+    known = [number for number in told if number is not None]
+    return sum(known) if len(known) == len(told) else None
 
 
 def _replication(info: Mapping[str, str], *, is_durable: bool) -> Iterator[Finding]:

@@ -6,6 +6,8 @@
     The same of the pages, and of what a login and a new password end.
 ``test_behind``, ``test_counting``, ``test_migrating``, ``test_purging``, ``test_rekeying``
     The same of the commands.
+``test_examining``
+    What the doctor says of a cluster.
 ``test_round_trips``
     How often each node is asked.
 ``test_faults``

@@ -24,7 +24,7 @@ from django_elasticache_sessions.exceptions import (
     SessionStoreUnavailable,
 )
 from django_elasticache_sessions.health import Health
-from django_elasticache_sessions.operations import INFO, ORIGIN
+from django_elasticache_sessions.operations import CLOCK, INFO, ORIGIN
 from django_elasticache_sessions.scripts import SAVE
 
 SEED = Address("seed.example", 6379)
@@ -196,9 +196,10 @@ class TestWhoIsAsked:
             (ONE, ORIGIN),
         ]
 
-    def test_figures_are_those_of_every_primary(self, cluster):
+    @pytest.mark.parametrize("asked", [INFO, CLOCK])
+    def test_figures_are_those_of_every_primary(self, cluster, asked):
         nodes = Nodes()
-        assert nodes.run(cluster, INFO) == [[(ONE, INFO), (TWO, INFO), (THREE, INFO)]]
+        assert nodes.run(cluster, asked) == [[(ONE, asked), (TWO, asked), (THREE, asked)]]
         assert len(nodes.rounds) == 1
 
     def test_figures_of_some_are_not_those_of_all(self, cluster):

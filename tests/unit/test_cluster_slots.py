@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.crc import key_slot
 
+from django_elasticache_sessions.doctor import permissions
 from django_elasticache_sessions.drivers.cluster.slots import SLOTS, slot_of
-from django_elasticache_sessions.operations import INFO, ORIGIN
+from django_elasticache_sessions.operations import CLOCK, INFO, ORIGIN
 from django_elasticache_sessions.scripts import CREATE
 
 WORDS = st.one_of(st.binary(max_size=40), st.text(max_size=40))
@@ -38,6 +39,11 @@ def test_the_key_of_a_script_comes_after_their_number(key, others):
 
 
 @given(WORDS | BRACED)
+def test_the_key_of_an_object_comes_after_what_is_asked_of_it(key):
+    assert slot_of(("OBJECT", "ENCODING", key)) == key_slot(encoded(key))
+
+
+@given(WORDS | BRACED)
 def test_every_slot_exists(key):
     assert 0 <= slot_of(("GET", key)) < SLOTS
 
@@ -62,7 +68,11 @@ def test_a_key_is_the_same_as_text_and_as_bytes():
 
 
 @pytest.mark.parametrize(
-    "command", [INFO, ORIGIN, ("SCAN", b"0"), ("TIME",), ("PING",), ("CLUSTER", "SLOTS")]
+    "command",
+    [
+        *(INFO, ORIGIN, CLOCK, ("SCAN", b"0"), ("PING",), ("CLUSTER", "SLOTS"), ("ACL", "WHOAMI")),
+        *permissions.BEYOND,
+    ],
 )
 def test_what_any_node_answers_has_no_slot(command):
     assert slot_of(command) is None

@@ -24,11 +24,14 @@ from django_elasticache_sessions.listing import Counts
 HALVES = [(0, 8191, "a:6379"), (8192, 16383, "b:6379")]
 
 
-def facts(**more: object) -> Facts:
+TOLD = {"server_name": "valkey", "valkey_version": "8.1.0"}
+
+
+def facts(*, info: dict[str, str] = TOLD, **more: object) -> Facts:
     told: dict[str, object] = {
         "round_trip_seconds": 0.001,
         "clock_ahead_seconds": 0.0,
-        "info": {"server_name": "valkey", "valkey_version": "8.1.0"},
+        "infos": [info],
         "user": "app",
         "refused": (),
         "beyond": (),

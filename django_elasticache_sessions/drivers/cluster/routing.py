@@ -12,7 +12,7 @@ from random import SystemRandom
 from typing import Any, TypeAlias
 
 from ...exceptions import PartUnavailable, SessionStoreUnavailable
-from ...operations import INFO, ORIGIN, Command
+from ...operations import CLOCK, INFO, ORIGIN, Command
 from ..replies import ErrorReply, classify, is_code, settled, with_source
 from . import walk
 from .slots import slot_of
@@ -62,14 +62,15 @@ def route(cluster: Cluster, commands: tuple[Command, ...]) -> Routing:
     """Have commands answered, in their order, each by the primary that owns its key's slot.
 
     A command without a key goes where the one before it goes, or the one after it. Alone, `INFO`
-    goes to every primary and has a list of replies for a reply, `SCAN` goes over all of them.
+    and `CLOCK` go to every primary and have a list of replies for a reply, `SCAN` goes over all.
     Raises `PartUnavailable` for what cannot be answered, once all else was;
     `SessionStoreUnavailable` where nobody tells what the cluster looks like.
     """
     if cluster.topology is None:
         yield from refresh(cluster)
-    if commands[0] is INFO:
-        units = [Unit(None, [place], [INFO], at) for place, at in enumerate(cluster.primaries)]
+    if any(commands[0] is everywhere for everywhere in (INFO, CLOCK)):
+        asked = list(commands)
+        units = [Unit(None, [place], asked[:], at) for place, at in enumerate(cluster.primaries)]
         return [(yield from _answered(cluster, units, len(units)))]
     if commands[0][0] == "SCAN":
         return (yield from _scan(cluster, commands[0]))

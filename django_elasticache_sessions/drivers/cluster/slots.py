@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
-from ...operations import Command
+from ...operations import Command, Word
 
 SLOTS = REDIS_CLUSTER_HASH_SLOTS
-_SCRIPTS = frozenset({b"EVALSHA", b"EVAL"})
+#: Of every other command the key comes first. EVALSHA sha numkeys key ...; OBJECT ENCODING key.
+_KEY_AT: dict[Word, int] = {b"EVALSHA": 3, b"EVAL": 3, "OBJECT": 2}
 #: Any node answers these for itself.
 _KEYLESS = frozenset(
-    {"ACL", "CLIENT", "CLUSTER", "COMMAND", "DBSIZE", "INFO", "PING", "ROLE", "SCAN", "TIME"}
+    {
+        *("ACL", "CLIENT", "CLUSTER", "COMMAND", "DBSIZE", "INFO", "LASTSAVE", "PING", "ROLE"),
+        *("SCAN", "SCRIPT", "TIME"),
+    }
 )
 
 
@@ -19,6 +23,5 @@ def slot_of(command: Command) -> int | None:
     name = command[0]
     if name in _KEYLESS:
         return None
-    # EVALSHA sha numkeys key ...; of every other command the key comes first.
-    key = command[3 if name in _SCRIPTS else 1]
+    key = command[_KEY_AT.get(name, 1)]
     return key_slot(key if isinstance(key, bytes) else str(key).encode())
