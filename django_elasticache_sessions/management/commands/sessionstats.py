@@ -19,7 +19,7 @@ from ...cloudwatch.reading import get_options
 from ...events import total
 from ...exceptions import AWSUnavailable
 from ...prometheus import render
-from ...stats import Stats
+from ...stats import CacheStats, Stats
 from ..arguments import positive
 
 #: A command may wait for longer than a page.
@@ -148,7 +148,7 @@ def _lines(stats: Stats) -> Iterator[tuple[str, str]]:
         yield f"  expire within {_hours(left.within_seconds)}", str(soon)
     yield "Session cache", stats.problems.get("cache") or "answers"
     if cache:
-        yield "  server", cache.version or "not told"
+        yield "  server", _server(cache)
         yield "  round trip", f"{cache.latency_seconds * 1000:.2f} ms"
         yield "  sessions", str(cache.signed_in + cache.anonymous)
         yield "  waiting for the database", str(cache.pending)
@@ -171,6 +171,11 @@ def _lines(stats: Stats) -> Iterator[tuple[str, str]]:
         yield "  sessions", str(database.signed_in + database.anonymous)
         yield "  marks of ended sessions", str(database.ended)
         yield "  newer than in the cache", str(database.stale)
+
+
+def _server(cache: CacheStats) -> str:
+    version, nodes = cache.version or "not told", cache.nodes or 0
+    return f"{version}, {nodes} primaries" if nodes > 1 else version
 
 
 def _hours(seconds: int | None) -> str:
