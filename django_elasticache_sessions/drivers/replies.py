@@ -19,7 +19,10 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from ..exceptions import CredentialsUnavailable, ForeignType, SessionStoreUnavailable
 from ..operations import Command
 from ..scripts import BY_SHA
+from . import connecting
+from .connecting import NOT_OF_THE_PROTOCOL
 
+DID_NOT_SERVE = "The session store did not serve"
 #: What moving bytes over a connection may raise.
 WIRE_ERRORS = (RedisError, OSError, HiredisError)
 
@@ -87,7 +90,7 @@ def settle(
 
 def classify(error: BaseException) -> SessionStoreUnavailable:
     """Turn an error of the wire into ours; the text shows no key and no value."""
-    return SessionStoreUnavailable(f"The session store did not serve: {_reason(error)}.")
+    return SessionStoreUnavailable(f"{DID_NOT_SERVE}: {_reason(error)}.")
 
 
 def deserves_second_attempt(error: BaseException) -> bool:
@@ -126,7 +129,7 @@ def _text(error: BaseException) -> str:
 
 def _reason(error: BaseException) -> str:
     if isinstance(error, (TimeoutError, RedisTimeoutError)):
-        return "it did not answer in time"
+        return connecting.reason_of_timeout(error)
     if isinstance(error, CredentialsUnavailable):
         return f"nothing to sign in with: {error}".removesuffix(".")
     if isinstance(error, MaxConnectionsError):
@@ -134,6 +137,6 @@ def _reason(error: BaseException) -> str:
     for code, reason in _REASONS.items():
         if is_code(error, code):
             return reason
-    if isinstance(error, (RedisConnectionError, OSError)):
-        return f"no connection to it ({type(error).__name__})"
+    if isinstance(error, (RedisConnectionError, OSError, *NOT_OF_THE_PROTOCOL)):
+        return connecting.reason(error)
     return f"it answered with an error ({type(error).__name__})"

@@ -276,6 +276,46 @@ class TestSlotsThatNobodyServes:
             assert serves(kept)
 
 
+class TestNodesWithoutNames:
+    """Names are preferred, and the nodes have none: clients are told "?" in place of a host."""
+
+    @pytest.fixture
+    def nameless(self, settings):
+        with ValkeyCluster(replicas=False) as cluster:
+            point_sessions_at_cluster(settings, cluster)
+            settings.ELASTICACHE_SESSIONS = {"INDEX_BUCKETS": 16}
+            yield cluster
+
+    def test_at_the_start_it_is_told_what_to_set(self, nameless):
+        self.prefer_names(nameless)
+        with pytest.raises(SessionStoreUnavailable, match="set cluster-announce-hostname on every"):
+            SessionStore("some-session-key").get("a")
+
+    def test_where_some_have_names_it_is_told_for_the_others(self, nameless, settings):
+        first, *_ = nameless.primaries
+        keys = keys_on_each(nameless, a=1)
+        self.prefer_names(nameless)
+        first.client().config_set("cluster-announce-hostname", "localhost")
+        # Another driver, which knows of no node yet.
+        point_sessions_at_cluster(settings, nameless)
+        assert serves(keys[0])
+        with pytest.raises(SessionStoreUnavailable, match="Set cluster-announce-hostname on every"):
+            SessionStore(keys[1]).get("a")
+
+    def test_a_slot_that_moves_to_such_a_node_is_told(self, nameless):
+        first, second, _ = nameless.primaries
+        key = key_on(nameless, first, a=1)
+        self.prefer_names(nameless)
+        nameless.move_slot(key_slot(hash_key(key).encode()), second)
+        with pytest.raises(SessionStoreUnavailable, match="Set cluster-announce-hostname on every"):
+            SessionStore(key).get("a")
+
+    @staticmethod
+    def prefer_names(cluster: ValkeyCluster) -> None:
+        for node in cluster.nodes:
+            node.client().config_set("cluster-preferred-endpoint-type", "hostname")
+
+
 class TestCachedDb:
     @pytest.fixture(autouse=True)
     def _rows(self, settings, fallback_database):

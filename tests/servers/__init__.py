@@ -14,6 +14,10 @@
     `Tape`: what crossed a relay, counted at the wire.
 ``tls``
     `ServerIdentity`: a certificate for a relay, and the variants that a client must reject.
+``front``
+    `ClusterBehindRelays`: a cluster that clients reach through relays only.
+``names``
+    `Names`: host names that lead where the test says.
 ``doorman``
     `Doorman`: has a relay admit clients by IAM tokens, whose signatures it computes by itself.
 ``aws``, ``http``

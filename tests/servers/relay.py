@@ -30,14 +30,13 @@ class Relay:
     Every fault is in force when its method returns; it strikes once or lasts, as its docstring
     says, and ends with heal(). ``on`` names the command (its first word) that a fault waits for;
     without it any will do but those that clients send by themselves on connecting. With ``tls`` it
-    speaks TLS to the client, with ``doorman`` it serves only those whom that one admits.
+    speaks TLS to the client, with ``doorman`` it serves only those whom that one admits. It listens
+    on a free port, or ``at`` a host and port.
 
     A client may send a pipeline in several writes, and the server answer the first before the
     second has come. While somebody counts, a request goes on once the client has been quiet for
     ``gather_seconds``: more than a client that writes in pieces needs from one to the next.
     """
-
-    host = LOOPBACK
 
     def __init__(
         self,
@@ -47,8 +46,9 @@ class Relay:
         tls: ServerIdentity | None = None,
         gather_seconds: float = 0.005,
         doorman: Doorman | None = None,
+        at: tuple[str, int] | None = None,
     ) -> None:
-        self.port = free_port()
+        self.host, self.port = at or (LOOPBACK, free_port())
         self._target = (host, port)
         self._tls = tls
         self._gather_seconds = gather_seconds
@@ -164,6 +164,12 @@ class Relay:
         """Lead to another server from now on, as a name does after a failover."""
         self._target = (host, port)
         self._call(self._reset())
+
+    def show(self, identity: ServerIdentity | None) -> None:
+        """Be somebody else from now on, or speak no TLS."""
+        self.refuse()
+        self._tls = identity
+        self.heal()
 
     def black_hole(self) -> None:
         """Accept connections and requests, forward nothing either way; what came is lost."""

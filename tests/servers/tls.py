@@ -2,6 +2,7 @@
 
 import datetime
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -11,6 +12,8 @@ import trustme
 from .ports import LOOPBACK
 
 HERE = ("localhost", LOOPBACK)
+#: As those of ElastiCache, which have names with a star.
+CLUSTER = ("*.cluster.test",)
 ELSEWHERE = ("elsewhere.invalid",)
 
 
@@ -31,21 +34,26 @@ class ServerIdentity:
         return cls._issued(HERE, ca_file=directory / "valid-ca.pem")
 
     @classmethod
+    def of_a_cluster(cls, directory: Path) -> Self:
+        """Return an identity for every node of the domain ``cluster.test``."""
+        return cls._issued(CLUSTER, ca_file=directory / "cluster-ca.pem")
+
+    @classmethod
     def for_another_host(cls, directory: Path) -> Self:
         """Return an identity whose certificate names a host that this is not."""
         return cls._issued(ELSEWHERE, ca_file=directory / "another-host-ca.pem")
 
     @classmethod
-    def expired(cls, directory: Path) -> Self:
+    def expired(cls, directory: Path, names: Sequence[str] = HERE) -> Self:
         """Return an identity for this host whose certificate ended yesterday."""
         yesterday = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
-        return cls._issued(HERE, ca_file=directory / "expired-ca.pem", not_after=yesterday)
+        return cls._issued(names, ca_file=directory / "expired-ca.pem", not_after=yesterday)
 
     @classmethod
-    def not_yet_valid(cls, directory: Path) -> Self:
+    def not_yet_valid(cls, directory: Path, names: Sequence[str] = HERE) -> Self:
         """Return an identity for this host whose certificate begins tomorrow."""
         tomorrow = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=1)
-        return cls._issued(HERE, ca_file=directory / "future-ca.pem", not_before=tomorrow)
+        return cls._issued(names, ca_file=directory / "future-ca.pem", not_before=tomorrow)
 
     @classmethod
     def _issued(

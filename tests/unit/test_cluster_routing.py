@@ -296,9 +296,17 @@ class TestMoved:
         cluster.claims_refresh()
         assert nodes.run(cluster, get(A)) == [(Address(ONE.host, 7000), get(A))]
 
+    @pytest.mark.parametrize("code", ["MOVED", "ASK"])
+    def test_a_redirection_to_an_unknown_host_is_told_with_what_mends_it(self, cluster, code):
+        answer = ErrorReply(f"{code} {slot_of(get(A))} ?:6379")
+        nodes = Nodes({ONE: [answer]}, told=[ranges(ONE, TWO, THREE)])
+        with pytest.raises(PartUnavailable, match="Set cluster-announce-hostname") as caught:
+            nodes.run(cluster, get(A))
+        assert "CLUSTER" not in str(caught.value)
+
     def test_nodes_that_send_each_other_the_same_end_sometime(self, cluster):
         nodes = Nodes({ONE: [moved(A, TWO)], TWO: [moved(A, ONE)]}, told=[ranges(ONE, TWO, THREE)])
-        with pytest.raises(PartUnavailable):
+        with pytest.raises(PartUnavailable, match="do not agree on who has a slot"):
             nodes.run(cluster, get(A))
         assert len(nodes.sent) < 20
 

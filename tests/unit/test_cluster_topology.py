@@ -69,6 +69,12 @@ def test_a_node_of_unknown_host_serves_nobody():
     assert owner(b"?") is None
 
 
+def test_that_an_owner_has_no_host_is_known():
+    told = parse([0, 9, node(ONE)], [10, LAST, [b"?", 6379]])
+    assert told.has_unnamed
+    assert not parse([0, LAST, node(ONE), [b"?", 6379]]).has_unnamed
+
+
 def test_a_replica_of_unknown_host_is_left_out():
     told = parse([0, LAST, node(ONE), [b"?", 6379]])
     assert told.replicas == frozenset()

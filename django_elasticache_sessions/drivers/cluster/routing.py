@@ -82,11 +82,12 @@ def refresh(cluster: Cluster) -> Generator[Batches, Answers, None]:
     failure: Exception = SessionStoreUnavailable("The session store did not serve a moment ago.")
     for address in cluster.sources():
         if not cluster.admits(address):
+            failure = cluster.problem_of(address)
             continue
         answer = (yield {address: (CLUSTER_SLOTS,)})[address]
         if isinstance(answer, Exception):
-            cluster.failed(address)
-            failure = answer
+            cluster.failed(address, answer)
+            failure = cluster.problem_of(address)
             continue
         cluster.served(address)
         if isinstance(answer[0], ErrorReply):
@@ -135,7 +136,7 @@ def _answered(cluster: Cluster, units: list[Unit], count: int) -> Routing:
         if unit.failure:
             raise unit.failure
     try:
-        return [settled(reply) for reply in replies]
+        return [_settled(reply) for reply in replies]
     except SessionStoreUnavailable as problem:
         raise PartUnavailable(str(problem)) from None
 
@@ -152,8 +153,8 @@ def _round(
     for address, asked in by_address.items():
         answer = answers[address]
         if isinstance(answer, SessionStoreUnavailable):
-            cluster.failed(address)
-            lost += _with_failure(asked, answer)
+            cluster.failed(address, answer)
+            lost += _with_failure(asked, cluster.problem_of(address))
             continue
         if isinstance(answer, Exception):
             _with_failure(asked, answer)
@@ -176,7 +177,7 @@ def _round(
                 again.append(unit)
             else:
                 is_down = True
-                lost += _unserved(cluster, unit, classify(error))
+                lost += _unserved(cluster, unit, _problem_of(error))
     if (lost or is_moved) and cluster.claims_refresh():
         yield from refresh(cluster)
         if is_down:
@@ -198,14 +199,13 @@ def _placed(
             unit.address = cluster.owner(unit.slot)
         address = unit.address or (cluster.any_primary() if unit.slot is None else None)
         if address is None:
-            lost += _unserved(cluster, unit, SessionStoreUnavailable(_UNCOVERED))
+            lost += _unserved(cluster, unit, _problem_without_owner(cluster))
         else:
             unit.address = address
             wanted.setdefault(address, []).append(unit)
     refused = [address for address in wanted if not cluster.admits(address)]
     for address in refused:
-        problem = SessionStoreUnavailable(f"The session store's node {address} did not serve.")
-        lost += _with_failure(wanted.pop(address), problem)
+        lost += _with_failure(wanted.pop(address), cluster.problem_of(address))
     return wanted, lost
 
 
@@ -276,6 +276,26 @@ def _with_failure(units: list[Unit], failure: Exception) -> list[Unit]:
     return units
 
 
+def _settled(reply: Any) -> Any:
+    if _is_redirection(reply):
+        raise SessionStoreUnavailable(_DISPUTED)
+    return settled(reply)
+
+
+def _problem_of(error: ErrorReply) -> SessionStoreUnavailable:
+    # A redirection that could be read was followed.
+    return SessionStoreUnavailable(_UNNAMED) if _is_redirection(error) else classify(error)
+
+
+def _is_redirection(reply: Any) -> bool:
+    return type(reply) is ErrorReply and str(reply).startswith(("MOVED ", "ASK "))
+
+
+def _problem_without_owner(cluster: Cluster) -> SessionStoreUnavailable:
+    is_unnamed = cluster.topology is not None and cluster.topology.has_unnamed
+    return SessionStoreUnavailable(_UNNAMED if is_unnamed else _UNCOVERED)
+
+
 def _unserved(cluster: Cluster, unit: Unit, problem: SessionStoreUnavailable) -> list[Unit]:
     if unit.slot is not None:
         cluster.lacks(unit.slot, problem)
@@ -300,7 +320,16 @@ _UNCOVERED = (
     "The session store did not serve: no node of its cluster serves some of the slots. Check "
     "CLUSTER INFO on the server."
 )
+_DISPUTED = (
+    "The session store did not serve: the nodes of its cluster do not agree on who has a slot. "
+    "Check CLUSTER NODES on each."
+)
+_UNNAMED = (
+    "The session store did not serve: its cluster leads to a node whose host it does not tell. Set "
+    "cluster-announce-hostname on every node, or cluster-preferred-endpoint-type to ip."
+)
 _NO_TOPOLOGY = (
     "The session store did not serve: its answer to CLUSTER SLOTS names no primary. Check CLUSTER "
-    "INFO on the server."
+    "INFO on the server; where cluster-preferred-endpoint-type is hostname, set "
+    "cluster-announce-hostname on every node."
 )

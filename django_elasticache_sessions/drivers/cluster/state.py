@@ -10,6 +10,7 @@ from threading import Lock
 from ...breaker import Breaker
 from ...exceptions import SessionStoreUnavailable
 from ...health import Health
+from ..replies import DID_NOT_SERVE
 from .topology import Address, Topology
 
 #: The topology is asked for at most this often, give or take a half: processes that lost the same
@@ -34,6 +35,7 @@ class Cluster:
         self.generation = 0
         self._health = health
         self._breakers: dict[Address, Breaker] = {}
+        self._problems: dict[Address, str] = {}
         self._unserved: set[int] = set()
         self._next_refresh = 0.0
         self._lock = Lock()
@@ -60,9 +62,16 @@ class Cluster:
         """Tell whether a node may be asked now; see `Breaker`."""
         return self._breaker(address).admits()
 
-    def failed(self, address: Address) -> None:
-        """Note that a node did not serve."""
+    def failed(self, address: Address, problem: Exception | None = None) -> None:
+        """Note that a node did not serve, and why."""
+        if isinstance(problem, SessionStoreUnavailable):
+            self._problems[address] = str(problem).removeprefix(DID_NOT_SERVE)
         self._breaker(address).failed()
+
+    def problem_of(self, address: Address) -> SessionStoreUnavailable:
+        """Return why a node did not serve when it was asked last."""
+        why = self._problems.get(address, ".")
+        return SessionStoreUnavailable(f"The session store's node {address} did not serve{why}")
 
     def served(self, address: Address) -> None:
         """Note that a node served."""

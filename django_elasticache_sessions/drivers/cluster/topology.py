@@ -53,11 +53,13 @@ class Redirection(NamedTuple):
 class Topology:
     """The owner of each slot, `None` for a slot that nobody serves; and every known replica.
 
-    Replicas are asked for the topology only.
+    Replicas are asked for the topology only. `has_unnamed`: some owner is told without its host,
+    and nobody can ask it.
     """
 
     owners: list[Address | None]
     replicas: frozenset[Address] = frozenset()
+    has_unnamed: bool = False
 
     @classmethod
     def parse(cls, ranges: Any, *, asked: Address) -> Topology | None:
@@ -67,18 +69,20 @@ class Topology:
         """
         owners: list[Address | None] = [None] * SLOTS
         replicas: set[Address] = set()
+        has_unnamed = False
         try:
             for first, last, *nodes in ranges:
                 if not 0 <= first <= last < SLOTS:
                     return None
                 primary, *others = _addresses(nodes, asked)
+                has_unnamed |= primary is None
                 owners[first : last + 1] = [primary] * (last + 1 - first)
                 replicas.update(address for address in others if address)
         except (TypeError, ValueError, AttributeError):
             return None
         if not any(owners):
             return None
-        return cls(owners, frozenset(replicas))
+        return cls(owners, frozenset(replicas), has_unnamed)
 
     @property
     def primaries(self) -> tuple[Address, ...]:

@@ -1,0 +1,106 @@
+"""Why there is no connection, and what mends that, in words that show nothing of the other side."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import ssl
+
+from hiredis import HiredisError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import InvalidResponse
+
+#: What was said in another protocol.
+NOT_OF_THE_PROTOCOL = (HiredisError, InvalidResponse)
+#: What redis-py says when connecting took too long, and when the other side closed.
+_TOO_LATE = "Timeout connecting to server"
+_CLOSED_BY_SERVER = "Connection closed by server."
+#: OpenSSL's: https://docs.openssl.org/master/man1/openssl-verification-options/
+_NOT_YET_VALID, _EXPIRED = 9, 10
+_UNKNOWN_AUTHORITY = frozenset({2, 18, 19, 20, 21})
+_ANOTHER_NAME = frozenset({62, 64})
+
+_CLOCK = "renew it there, or set this machine's clock right"
+_AUTHORITY = (
+    "its certificate is of an authority that is not believed; if that is yours, name the file of "
+    "its certificate as CA_FILE in the OPTIONS of the alias"
+)
+_OTHER_NAME = (
+    "its certificate is for another host name; LOCATION, or the name by which the cluster calls "
+    "its node, must be one that the certificate has"
+)
+_NO_TLS = (
+    "it does not speak TLS with us; turn on encryption in transit there, or write redis:// in "
+    "LOCATION"
+)
+_NO_NAME = "its host name is not known; correct LOCATION, or look at DNS"
+_NOBODY = "nobody listens there; correct host and port in LOCATION, or start it"
+_NO_WAY = "no way leads there; look at its security group and at the route"
+_MUTE = (
+    " when it was connected to; look at its security group, and at whether it speaks TLS "
+    "(rediss:// in LOCATION) or none (redis://)"
+)
+_CLOSED = (
+    "it closed the connection; where it always does, it may want TLS (rediss:// in LOCATION), or "
+    "none (redis://)"
+)
+_NO_PROTOCOL = (
+    "what it says is not of Valkey's or Redis's protocol; correct the port in LOCATION, and write "
+    "rediss:// where it wants TLS"
+)
+
+
+def reason(error: BaseException) -> str:
+    """Say why, with the name of the error that tells most."""
+    if isinstance(error, NOT_OF_THE_PROTOCOL):
+        return f"it answered with an error ({type(error).__name__}): {_NO_PROTOCOL}"
+    root = _root(error)
+    mend = _mend(root)
+    return f"no connection to it ({type(root).__name__}){mend and f': {mend}'}"
+
+
+def reason_of_timeout(error: BaseException) -> str:
+    """Say in what time ran out."""
+    return f"it did not answer in time{_MUTE if str(error) == _TOO_LATE else ''}"
+
+
+def _root(error: BaseException) -> BaseException:
+    # redis-py puts what the system says into a text, and into nothing else.
+    while isinstance(error, RedisConnectionError):
+        earlier = error.__cause__ or error.__context__
+        if not isinstance(earlier, (OSError, RedisConnectionError)):
+            break
+        error = earlier
+    return error
+
+
+def _mend(error: BaseException) -> str:
+    match error:
+        case ssl.SSLCertVerificationError():
+            return _mend_of_certificate(getattr(error, "verify_code", 0))
+        case ssl.SSLError():
+            return _NO_TLS
+        case socket.gaierror():
+            return _NO_NAME
+        case ConnectionRefusedError():
+            return _NOBODY
+        case ConnectionError():
+            return _CLOSED
+        case RedisConnectionError() if str(error) == _CLOSED_BY_SERVER:
+            return _CLOSED
+        case OSError(errno=errno.EHOSTUNREACH | errno.ENETUNREACH):
+            return _NO_WAY
+        case _:
+            return ""
+
+
+def _mend_of_certificate(code: int) -> str:
+    if code in _UNKNOWN_AUTHORITY:
+        return _AUTHORITY
+    if code in _ANOTHER_NAME:
+        return _OTHER_NAME
+    if code == _EXPIRED:
+        return f"its certificate has expired; {_CLOCK}"
+    if code == _NOT_YET_VALID:
+        return f"its certificate is not valid yet; {_CLOCK}"
+    return "its certificate is not to be trusted"
