@@ -56,7 +56,10 @@ class Drawing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chart:
-    """A drawing, and the same as text: `key` is unique on the page, `legend` by kind."""
+    """A drawing, and the same as text: `key` is unique on the page, `legend` by kind.
+
+    `note` says what must be known to read it.
+    """
 
     key: str
     title: str
@@ -65,6 +68,7 @@ class Chart:
     legend: Sequence[tuple[str, str]]
     headings: Sequence[str]
     rows: Sequence[Sequence[str]]
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,8 +108,11 @@ def timeline(bars: Sequence[Bar], *, unknown: str, nothing: str) -> Drawing:
     )
 
 
-def distribution(bars: Sequence[Bar]) -> Drawing:
-    """Draw one level bar below the other, its parts end to end and their sum behind it."""
+def distribution(bars: Sequence[Bar], *, share_of: int | None = None) -> Drawing:
+    """Draw one level bar below the other, its parts end to end and their sum behind it.
+
+    Where a whole is given, its share of that is told instead of the sum.
+    """
     sums = [sum(count or 0 for _, count in bar.parts) for bar in bars]
     scale = _BARS_WIDTH / max(1, *sums)
     rects, labels = [], []
@@ -118,7 +125,8 @@ def distribution(bars: Sequence[Bar]) -> Drawing:
             if width:
                 rects.append(_rect(kind, x, y, width, _BAR, bar.title))
             x += width
-        labels.append(Label(x=percent(x + 1), y=middle, text=str(total)))
+        text = percent(round(100 * total / share_of, 1)) if share_of else str(total)
+        labels.append(Label(x=percent(x + 1), y=middle, text=text))
     return Drawing(height=str(len(bars) * _ROW), rects=rects, labels=labels)
 
 

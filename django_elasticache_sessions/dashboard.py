@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from django.template.defaultfilters import filesizeformat
 from django.utils import timezone
@@ -19,7 +20,8 @@ from django.utils.translation import gettext_lazy, pgettext
 from . import charts
 from .charts import Bar, Chart, Drawing
 from .events import Period, total
-from .stats import CacheStats, DatabaseStats, Stats, TimeLeft
+from .ranges import Ages, Range
+from .stats import CacheStats, DatabaseStats, Stats
 
 #: The ranges of time to choose from, the first unless another is asked for.
 SPANS = {"hour": gettext_lazy("Last 60 minutes"), "day": gettext_lazy("Last 24 hours")}
@@ -89,6 +91,8 @@ def _sessions(stats: Stats, span: str) -> Section:
         drawn.append(_created_and_ended(_periods(stats, span), str(SPANS[span])))
     if stats.time_left is not None:
         drawn.append(_time_left(stats.time_left))
+    if stats.ages is not None:
+        drawn.append(_ages(stats.ages))
     return Section(key="sessions", title=_sessions_word(), charts=drawn)
 
 
@@ -122,9 +126,41 @@ def _created_and_ended(periods: Sequence[Period], when: str) -> Chart:
     )
 
 
-def _time_left(ranges: Sequence[TimeLeft]) -> Chart:
+def _time_left(ranges: Sequence[Range]) -> Chart:
+    return Chart(
+        key="time-left",
+        title=_("Time left until they expire"),
+        description=_("How many live sessions expire within each range of time."),
+        headings=(_("Expire in"), _("Signed in"), _("Anonymous")),
+        **_by_ranges(ranges),
+    )
+
+
+def _ages(ages: Ages) -> Chart:
+    note = ""
+    if not ages.is_exact:
+        note = _("Shares, estimated from %(sampled)s of %(live)s sessions.") % {
+            "sampled": _count(ages.sampled),
+            "live": _count(ages.live),
+        }
+    return Chart(
+        key="ages",
+        title=_("Time since they were created"),
+        note=note,
+        description=_("How long ago the live sessions were created."),
+        headings=(pgettext("dashboard", "Age"), _("Signed in"), _("Anonymous")),
+        **_by_ranges(ages.ranges, share_of=None if ages.is_exact else ages.sampled),
+    )
+
+
+def _by_ranges(ranges: Sequence[Range], *, share_of: int | None = None) -> dict[str, Any]:
+    """Return what the charts by ranges have in common; shares of a number, where one is given."""
+
+    def text(count: int) -> str:
+        return _share(count, share_of) if share_of else _count(count)
+
     named = list(zip(_range_names(), ranges, strict=True))
-    rows = [(name, _count(found.signed_in), _count(found.anonymous)) for name, found in named]
+    rows = [(name, text(found.signed_in), text(found.anonymous)) for name, found in named]
     bars = [
         Bar(
             label=name,
@@ -134,19 +170,15 @@ def _time_left(ranges: Sequence[TimeLeft]) -> Chart:
         )
         for (name, found), (_name, signed_in, anonymous) in zip(named, rows, strict=True)
     ]
-    return Chart(
-        key="time-left",
-        title=_("Time left until they expire"),
-        description=_("How many live sessions expire within each range of time."),
-        drawing=charts.distribution(bars),
-        legend=(("signed-in", _("Signed in")), ("anonymous", _("Anonymous"))),
-        headings=(_("Expire in"), _("Signed in"), _("Anonymous")),
-        rows=rows,
-    )
+    return {
+        "drawing": charts.distribution(bars, share_of=share_of),
+        "legend": (("signed-in", _("Signed in")), ("anonymous", _("Anonymous"))),
+        "rows": rows,
+    }
 
 
 def _range_names() -> tuple[str, ...]:
-    # One for each of EXPIRING_SECONDS, and one for the rest.
+    # One for each of RANGES_SECONDS, and one for the rest.
     return (
         _("under 1 hour"),
         _("1 to 24 hours"),

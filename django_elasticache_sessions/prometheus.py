@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import Literal
 
 from .events import total
+from .ranges import Ages, Range
 from .stats import Stats
 
 _PREFIX = "django_elasticache_sessions"
@@ -41,7 +42,13 @@ def _metrics(stats: Stats) -> Iterator[_Metric]:
         ]
         yield "live", "gauge", "Sessions that live.", kinds
     if stats.time_left is not None:
-        yield "expiring", "gauge", "Live sessions that expire within seconds.", _expiring(stats)
+        counts = _within(stats.time_left)
+        yield "expiring", "gauge", "Live sessions that expire within seconds.", counts
+    if stats.ages is not None:
+        text = "Sessions that the shares by age are of: all that live, or a random sample of them."
+        yield "age_sampled", "gauge", text, [("", stats.ages.sampled)]
+        text = "Share of the live sessions that was created within seconds."
+        yield "age_share", "gauge", text, _shares(stats.ages)
     yield (
         "breaker_open",
         "gauge",
@@ -116,11 +123,16 @@ def _metrics(stats: Stats) -> Iterator[_Metric]:
         )
 
 
-def _expiring(stats: Stats) -> list[tuple[str, int | float | None]]:
-    ranges = stats.time_left or ()
-    sums = accumulate(left.signed_in + left.anonymous for left in ranges)
+def _within(ranges: Sequence[Range]) -> list[tuple[str, int | float | None]]:
+    sums = accumulate(found.signed_in + found.anonymous for found in ranges)
     return [
-        (f'{{within_seconds="{left.within_seconds}"}}', count)
-        for left, count in zip(ranges, sums, strict=True)
-        if left.within_seconds is not None
+        (f'{{within_seconds="{found.within_seconds}"}}', count)
+        for found, count in zip(ranges, sums, strict=True)
+        if found.within_seconds is not None
     ]
+
+
+def _shares(ages: Ages) -> list[tuple[str, int | float | None]]:
+    if not ages.sampled:
+        return []
+    return [(labels, (count or 0) / ages.sampled) for labels, count in _within(ages.ranges)]

@@ -26,27 +26,35 @@ _OF_KIND = {"all": "", "signed-in": " AND user_tag <> ''", "anonymous": " AND us
 class States(NamedTuple):
     """Numbers of rows: of ended sessions, of those the cache is behind, and of those that live.
 
-    `expiring` are those of the living that expire within each number of seconds asked for.
+    `expiring` and `created` are those of the living that expire, and were created, within each
+    number of seconds asked for.
     """
 
     ended: int
     stale: int
     live: Counts
     expiring: Sequence[Counts]
+    created: Sequence[Counts]
 
 
 def states(connection: BaseDatabaseWrapper, within_seconds: Sequence[int] = ()) -> States:
     """Count the rows by what they are, in one pass."""
     conditions = ["is_ended", "cache_stale"]
-    for soon in ("", *(f" AND expires <= {{now}} + {int(seconds)}" for seconds in within_seconds)):
-        conditions += [_LIVE + soon + _OF_KIND[kind] for kind in ("signed-in", "anonymous")]
+    seconds = [int(number) for number in within_seconds]
+    soon = [f" AND expires <= {{now}} + {number}" for number in seconds]
+    young = [f" AND created > ({{now}} - {number}) * 1000000" for number in seconds]
+    for which in ("", *soon, *young):
+        conditions += [_LIVE + which + _OF_KIND[kind] for kind in ("signed-in", "anonymous")]
     counts = ", ".join(f"COUNT(CASE WHEN {condition} THEN 1 END)" for condition in conditions)
+    # The clock is read once: PostgreSQL would read it for each condition on each row.
+    counts = counts.replace("{now}", "clock.moment")
+    query = f"SELECT {counts} FROM {{table}}, (SELECT {{now}} AS moment) AS clock"
     with connection.cursor() as cursor:
         # With parameters, though there are none: only then is "%%" read as one "%".
-        cursor.execute(sql(connection, f"SELECT {counts} FROM {{table}}"), ())
+        cursor.execute(sql(connection, query), ())
         ended, stale, *living = cursor.fetchone()
-    live, *expiring = map(Counts._make, zip(living[::2], living[1::2], strict=True))
-    return States(ended, stale, live, expiring)
+    live, *ranges = map(Counts._make, zip(living[::2], living[1::2], strict=True))
+    return States(ended, stale, live, ranges[: len(seconds)], ranges[len(seconds) :])
 
 
 def count(naming: Naming) -> Operation[Counts]:

@@ -15,23 +15,9 @@ from .homes import ask_database, get_homes
 from .keys import Naming
 from .listing import Counts
 from .operations import INFO, Command, Operation, run
+from .ranges import RANGES_SECONDS, Ages, Range, between, sample_ages
 
 T = TypeVar("T")
-
-#: Within what time sessions expire: an hour, a day, a week, two weeks, thirty days.
-EXPIRING_SECONDS = (3_600, 86_400, 7 * 86_400, 14 * 86_400, 30 * 86_400)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TimeLeft:
-    """How many sessions expire within so many seconds, later than those of the entry before.
-
-    `within_seconds` is `None` in the last entry: it has all that are left.
-    """
-
-    within_seconds: int | None
-    signed_in: int
-    anonymous: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,11 +27,13 @@ class CacheStats:
     `evicted_keys`, `keyspace_hits` and `keyspace_misses` count since the server started, and count
     what else lies on it too. `pending` sessions wait for the database. Of a cluster's primaries,
     `nodes` of them, the figures are sums, the fragmentation the worst, the uptime the least.
+    `ages` are only asked for where the rows do not tell them.
     """
 
     signed_in: int
     anonymous: int
-    time_left: Sequence[TimeLeft]
+    time_left: Sequence[Range]
+    ages: Ages | None
     events: Events
     pending: int
     latency_seconds: float
@@ -68,7 +56,8 @@ class DatabaseStats:
 
     signed_in: int
     anonymous: int
-    time_left: Sequence[TimeLeft]
+    time_left: Sequence[Range]
+    ages: Ages
     ended: int
     stale: int
     latency_seconds: float
@@ -95,10 +84,16 @@ class Stats:
         return Counts(known.signed_in, known.anonymous) if known else None
 
     @property
-    def time_left(self) -> Sequence[TimeLeft] | None:
+    def time_left(self) -> Sequence[Range] | None:
         """When they expire, by the rows where there are any; `None` where nobody knows."""
         known = self.database or self.cache
         return known.time_left if known else None
+
+    @property
+    def ages(self) -> Ages | None:
+        """When they were created, by the rows where there are any; `None` where nobody knows."""
+        known = self.database or self.cache
+        return known.ages if known else None
 
 
 def collect(operations: Any) -> Operation[Stats]:
@@ -107,15 +102,15 @@ def collect(operations: Any) -> Operation[Stats]:
     is_durable = operations is fallback
     breakers = _breakers() if is_durable else {}
     cache = database = None
-    try:
-        cache = yield from _cache(problems, is_durable=is_durable)
-    except SessionStoreUnavailable as problem:
-        problems["cache"] = str(problem)
     if is_durable:
         try:
             database = yield from _database()
         except SessionStoreUnavailable as problem:
             problems["database"] = str(problem)
+    try:
+        cache = yield from _cache(problems, is_durable=is_durable, with_ages=database is None)
+    except SessionStoreUnavailable as problem:
+        problems["cache"] = str(problem)
     return Stats(cache=cache, database=database, problems=problems, breakers=breakers)
 
 
@@ -125,7 +120,7 @@ def _breakers() -> dict[str, Literal["open", "closed"]]:
     return {name: "open" if breaker.is_open else "closed" for name, breaker in both.items()}
 
 
-def _cache(problems: dict[str, str], *, is_durable: bool) -> Operation[CacheStats]:
+def _cache(problems: dict[str, str], *, is_durable: bool, with_ages: bool) -> Operation[CacheStats]:
     naming = get_configuration().naming
     yield (("TIME",),)
     began = time.perf_counter()
@@ -136,7 +131,11 @@ def _cache(problems: dict[str, str], *, is_durable: bool) -> Operation[CacheStat
         replies[start : start + naming.buckets]
         for start in range(0, 3 * naming.buckets, naming.buckets)
     )
-    live, *expiring = _added(counts)
+    by_bucket = [_numbers(reply) for reply in counts]
+    live, *expiring = map(_sum_of_counts, zip(*by_bucket, strict=True))
+    ages = None
+    if with_ages:
+        ages = yield from sample_ages(naming, [every for every, *_ in by_bucket], int(now))
     infos: list[dict[str, str]] = []
     try:
         [reply] = yield (INFO,)
@@ -147,7 +146,8 @@ def _cache(problems: dict[str, str], *, is_durable: bool) -> Operation[CacheStat
     return CacheStats(
         signed_in=live.signed_in,
         anonymous=live.anonymous,
-        time_left=_time_left(live, expiring),
+        time_left=between(live, expiring),
+        ages=ages,
         events=events.parse(counted, int(now)),
         pending=sum(reply for reply in waiting if isinstance(reply, int)),
         latency_seconds=latency_seconds,
@@ -167,40 +167,33 @@ def _cache(problems: dict[str, str], *, is_durable: bool) -> Operation[CacheStat
 
 def _bucket_commands(naming: Naming, *, is_durable: bool) -> tuple[Command, ...]:
     """Return what every bucket is asked, kind by kind."""
-    counts = (run(scripts.COUNT, (key,), EXPIRING_SECONDS) for key in naming.live_indexes())
+    counts = (run(scripts.COUNT, (key,), RANGES_SECONDS) for key in naming.live_indexes())
     pending = (("SCARD", naming.pending_set(bucket)) for bucket in range(naming.buckets))
     return (*counts, *events.read_commands(naming), *(pending if is_durable else ()))
 
 
-def _added(replies: Iterable[Any]) -> list[Counts]:
-    """Add up the buckets' replies: how many live, and how many expire within each time."""
-    known = [reply for reply in replies if not isinstance(reply, ForeignType)]
-    sums = [sum(numbers) for numbers in zip(*known, strict=True)]
-    sums = sums or [0] * 2 * (len(EXPIRING_SECONDS) + 1)
-    return list(map(Counts._make, zip(sums[::2], sums[1::2], strict=True)))
+def _sum_of_counts(counts: Sequence[Counts]) -> Counts:
+    return Counts(sum(one.signed_in for one in counts), sum(one.anonymous for one in counts))
 
 
-def _time_left(live: Counts, expiring: Sequence[Counts]) -> tuple[TimeLeft, ...]:
-    """Return how many expire between each time and the one before."""
-    until = (*EXPIRING_SECONDS, None)
-    pairs = zip((Counts(0, 0), *expiring), (*expiring, live), strict=True)
-    return tuple(
-        TimeLeft(
-            within_seconds=seconds,
-            signed_in=upper.signed_in - lower.signed_in,
-            anonymous=upper.anonymous - lower.anonymous,
-        )
-        for seconds, (lower, upper) in zip(until, pairs, strict=True)
-    )
+def _numbers(reply: Any) -> list[Counts]:
+    """Read a bucket's reply: how many live, and how many expire within each time."""
+    numbers = [0] * 2 * (len(RANGES_SECONDS) + 1) if isinstance(reply, ForeignType) else reply
+    return list(map(Counts._make, zip(numbers[::2], numbers[1::2], strict=True)))
 
 
 def _database() -> Operation[DatabaseStats]:
     began = time.perf_counter()
-    states = yield from ask_database(get_homes(), row_listing.states, EXPIRING_SECONDS)
+    states = yield from ask_database(get_homes(), row_listing.states, RANGES_SECONDS)
     return DatabaseStats(
         signed_in=states.live.signed_in,
         anonymous=states.live.anonymous,
-        time_left=_time_left(states.live, states.expiring),
+        time_left=between(states.live, states.expiring),
+        ages=Ages(
+            sampled=sum(states.live),
+            live=sum(states.live),
+            ranges=between(states.live, states.created),
+        ),
         ended=states.ended,
         stale=states.stale,
         latency_seconds=time.perf_counter() - began,

@@ -14,13 +14,14 @@ from django.db import connections
 from django.test import Client
 from django.urls import reverse
 
-from django_elasticache_sessions import dashboard, live
+from django_elasticache_sessions import dashboard, live, ranges
 from django_elasticache_sessions.conf import CACHED_DB_ENGINE, get_configuration
 from django_elasticache_sessions.homes import get_homes
 from django_elasticache_sessions.models import FallbackSession
 from django_elasticache_sessions.stats import Stats
 
 from .conftest import point_sessions_at
+from .contents import backdate
 from .servers.relay import Relay
 from .servers.valkey import Valkey
 
@@ -148,6 +149,36 @@ def test_the_time_left_is_shown_by_ranges(viewer, engine):
     assert numbers == [["1", "1"], ["0", "0"], ["0", "1"], ["1", "0"], ["0", "0"], ["0", "1"]]
 
 
+def test_the_ages_are_shown_by_ranges(viewer, engine, valkey):
+    for age in (60, 7200, 20 * 86_400):
+        session = engine()
+        session["a"] = 1
+        session.save()
+        backdate(valkey, session, created=age)
+    content = shown(viewer)
+    numbers = [row[1:] for row in rows(content, "ages")]
+    # The one who looks has just signed in.
+    assert numbers == [["1", "1"], ["0", "1"], ["0", "0"], ["0", "0"], ["0", "1"], ["0", "0"]]
+    assert "estimated" not in content
+
+
+def test_ages_of_a_sample_are_shares_and_said_to_be_estimates(
+    viewer, engine, settings, monkeypatch
+):
+    make(engine, None, None, None)
+    monkeypatch.setattr(ranges, "SAMPLE_SIZE", 2)
+    content = shown(viewer)
+    note = "Shares, estimated from 2 of 4 sessions."
+    if settings.SESSION_ENGINE == CACHED_DB_ENGINE:
+        assert note not in content
+        return
+    # On the page, for screen readers, and over the table.
+    assert content.count(note) == 3
+    assert rows(content, "ages")[0][1:] in (["0.0 %", "100.0 %"], ["50.0 %", "50.0 %"])
+    [chart] = [svg for svg in svgs(content) if svg.get("aria-labelledby", "").startswith("ages-")]
+    assert [text.text for text in chart.iter("text")][1::2] == ["100%", *["0%"] * 5]
+
+
 def test_expired_sessions_are_in_no_range(engine, durable):
     make(engine, None)
     FallbackSession.objects.using(durable).filter(user_tag="").update(expires=1000)
@@ -250,11 +281,11 @@ def test_the_page_is_valid_html_and_each_chart_is_xml_with_a_title_and_numbers(v
     content = shown(viewer)
     html5lib.HTMLParser(strict=True).parse(content)
     charts = [svg for svg in svgs(content) if svg.get("role") == "img"]
-    assert len(charts) == 2
+    assert len(charts) == 3
     for svg in charts:
         ids = {element.get("id") for element in svg if element.tag in ("title", "desc")}
         assert set(svg.get("aria-labelledby", "").split()) == ids
-    assert content.count("<figure") == content.count("<details>") == 2
+    assert content.count("<figure") == content.count("<details>") == 3
     assert all(
         svg.get("role") == "img" or svg.get("aria-hidden") == "true" for svg in svgs(content)
     )
@@ -268,14 +299,30 @@ def test_the_page_has_no_inline_script_or_style(viewer, engine):
     assert not re.search(r"<script(?![^>]*\bsrc=)(?![^>]*application/json)", content)
 
 
-def test_the_page_costs_four_round_trips_more_than_its_session(server, viewer, settings):
+def test_the_page_costs_few_round_trips_more_than_its_session(server, viewer, settings):
     with Relay(server.host, server.port) as relay:
         point_sessions_at(settings, f"redis://{relay.host}:{relay.port}/0")
         viewer.get(PAGE)
         with relay.recording() as tape:
             viewer.get(PAGE)
-        # The session; TIME, to connect; TIME, for the latency; all buckets together; INFO.
-        assert tape.round_trips == 1 + 4
+        # The session; TIME, to connect; TIME, for the latency; all buckets together; INFO. Where
+        # no rows tell the ages, the names of a sample and its times of creation.
+        is_durable = settings.SESSION_ENGINE == CACHED_DB_ENGINE
+        assert tape.round_trips == 1 + (4 if is_durable else 6)
+
+
+def test_the_rows_are_asked_in_one_statement(durable, viewer):
+    viewer.get(PAGE)
+    asked: list[str] = []
+
+    def note(execute, sql, params, many, context):
+        if FallbackSession._meta.db_table in sql:
+            asked.append(sql.split()[0])
+        return execute(sql, params, many, context)
+
+    with connections[durable].execute_wrapper(note):
+        viewer.get(PAGE)
+    assert asked == ["SELECT"]
 
 
 def test_a_look_changes_nothing_and_is_no_session_key(viewer, valkey):

@@ -16,10 +16,10 @@ from django_elasticache_sessions import live, purge
 from django_elasticache_sessions.conf import CACHE_ENGINE, CACHED_DB_ENGINE, get_configuration
 from django_elasticache_sessions.management.progress import ProgressBar
 from django_elasticache_sessions.models import FallbackSession
-from django_elasticache_sessions.operations import METADATA_FIELD
 from django_elasticache_sessions.signals import session_ended
 
 from .conftest import point_sessions_at
+from .contents import backdate
 from .servers.valkey import Valkey
 
 pytestmark = pytest.mark.django_db
@@ -37,16 +37,7 @@ def new(engine, valkey):
         if user is not None:
             session[SESSION_KEY] = str(user)
         session.save()
-        name = get_configuration().naming.from_sid(session.session_id)
-        words = valkey.hget(name.hash_key, METADATA_FIELD).split(b" ", 2)
-        words[0] = b"%d" % (int(words[0]) - created * DAY * 1_000_000)
-        words[1] = b"%d" % (int(words[1]) - saved * DAY)
-        valkey.hset(name.hash_key, METADATA_FIELD, b" ".join(words))
-        if engine._operations.__name__.endswith("fallback"):
-            rows = FallbackSession.objects.using(
-                get_configuration().options.fallback_database
-            ).filter(sid=name.digest.hex())
-            rows.update(created=int(words[0]), saved=int(words[1]))
+        backdate(valkey, session, created=created * DAY, saved=saved * DAY)
         return session.session_id
 
     return make

@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from django.contrib.auth import (
     BACKEND_SESSION_KEY,
@@ -27,6 +28,7 @@ from django_redis import get_redis_connection
 from django_elasticache_sessions.backends.cached_db import SessionStore
 from django_elasticache_sessions.client import CLIENT_FIELD, Client
 from django_elasticache_sessions.conf import get_configuration
+from django_elasticache_sessions.keys import SessionName
 
 from .cart import FIELD
 from .models import Product
@@ -143,11 +145,12 @@ def seed_users() -> list[AbstractUser]:
 
 
 def seed_sessions(users: list[AbstractUser], count: int) -> None:
-    """Make live sessions: every third is signed in, all have something in their cart."""
+    """Make live sessions, some of them old: every third is signed in, all have a cart."""
     choice = random.Random(count)
+    ages = random.Random(count)
     product_ids = list(Product.objects.values_list("pk", flat=True))
     for number in range(count):
-        session = SessionStore()
+        session = _EarlierSession(age_seconds=int(40 * DAY_SECONDS * ages.random() ** 4))
         session[FIELD] = {
             str(pk): choice.randint(1, 3) for pk in choice.sample(product_ids, choice.randint(1, 4))
         }
@@ -161,6 +164,17 @@ def seed_sessions(users: list[AbstractUser], count: int) -> None:
             session[CLIENT_FIELD] = client.as_value()
         session.set_expiry(int(14 * DAY_SECONDS * choice.random() ** 2) + 600)
         session.save()
+
+
+class _EarlierSession(SessionStore):
+    """A session that says to be so old when it is made."""
+
+    def __init__(self, *, age_seconds: int) -> None:
+        super().__init__()
+        self._age_seconds = age_seconds
+
+    def _new_session(self, name: SessionName, created: int) -> Any:
+        return super()._new_session(name, created - self._age_seconds * 1_000_000)
 
 
 def seed_events() -> None:

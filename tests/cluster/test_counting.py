@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from ..test_ages import *  # noqa: F403
 from ..test_stats import *  # noqa: F403
 
 

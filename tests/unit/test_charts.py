@@ -114,6 +114,11 @@ def test_a_distribution_has_its_parts_end_to_end_and_their_sum():
     assert texts(drawing) == ["first", "4", "second", "2", "third", "0"]
 
 
+def test_a_distribution_of_a_whole_has_shares_of_it():
+    bars = [bar(1, 0, "first"), bar(1, 1, "second")]
+    assert texts(charts.distribution(bars, share_of=3)) == ["first", "33.3%", "second", "66.7%"]
+
+
 def test_a_distribution_of_nothing_is_drawn():
     assert charts.distribution([bar(0, 0)]).rects == []
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
+from itertools import accumulate
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -19,6 +20,7 @@ from ...cloudwatch.reading import get_options
 from ...events import total
 from ...exceptions import AWSUnavailable
 from ...prometheus import render
+from ...ranges import Ages, Range
 from ...stats import CacheStats, Stats
 from ..arguments import positive
 
@@ -142,10 +144,10 @@ def _lines(stats: Stats) -> Iterator[tuple[str, str]]:
         yield "Live sessions", str(live.signed_in + live.anonymous)
         yield "  signed in", str(live.signed_in)
         yield "  anonymous", str(live.anonymous)
-    soon = 0
-    for left in (stats.time_left or ())[:-1]:
-        soon += left.signed_in + left.anonymous
-        yield f"  expire within {_hours(left.within_seconds)}", str(soon)
+    for within, count in _within(stats.time_left or ()):
+        yield f"  expire within {within}", str(count)
+    if stats.ages:
+        yield from _age_lines(stats.ages)
     yield "Session cache", stats.problems.get("cache") or "answers"
     if cache:
         yield "  server", _server(cache)
@@ -176,6 +178,20 @@ def _lines(stats: Stats) -> Iterator[tuple[str, str]]:
 def _server(cache: CacheStats) -> str:
     version, nodes = cache.version or "not told", cache.nodes or 0
     return f"{version}, {nodes} primaries" if nodes > 1 else version
+
+
+def _age_lines(ages: Ages) -> Iterator[tuple[str, str]]:
+    for within, count in _within(ages.ranges):
+        share = f"{count / ages.sampled:.1%}" if not ages.is_exact else str(count)
+        yield f"  created within {within}", share
+    if not ages.is_exact:
+        yield "    shares estimated from", f"{ages.sampled} of {ages.live} sessions"
+
+
+def _within(ranges: Sequence[Range]) -> Iterator[tuple[str, int]]:
+    sums = accumulate(found.signed_in + found.anonymous for found in ranges)
+    for found, count in zip(ranges[:-1], sums, strict=False):
+        yield _hours(found.within_seconds), count
 
 
 def _hours(seconds: int | None) -> str:
