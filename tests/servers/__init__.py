@@ -6,6 +6,9 @@
     Where the server programs are; what their configuration files say; a child that is not leaked.
 ``relay``
     `Relay`: a TCP relay in front of a server that delays, cuts, swallows, forges and refuses.
+``cluster``, ``network``
+    `ValkeyCluster`: primaries and their replicas; `Network`: what lies between them and clients,
+    to be cut.
 ``passage``
     One client's connection through a relay: framing, order of replies, where the faults strike.
 ``faults``

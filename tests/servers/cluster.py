@@ -7,13 +7,14 @@ with ValkeyCluster() as cluster:
 
 import random
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Self
 
 import redis
 from redis.crc import key_slot
 
+from .network import Network, Place
 from .ports import BUS_OFFSET
 from .releases import Release
 from .valkey import Valkey
@@ -28,7 +29,8 @@ class ValkeyCluster:
     """Primaries with the slots in equal parts, and replicas that take over from them.
 
     ``config`` and ``acl`` are those of every node. With ``full_coverage`` the whole cluster refuses
-    to serve while one slot is not covered, as the servers' own default is.
+    to serve while one slot is not covered, as the servers' own default is. With a ``network`` all
+    that is said to a node goes through it, but for what a test says through ``Valkey.client()``.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class ValkeyCluster:
         full_coverage: bool = False,
         config: Mapping[str, str] | None = None,
         acl: Sequence[str] = (),
+        network: Network | None = None,
     ) -> None:
         settings = {
             "cluster-enabled": "yes",
@@ -48,17 +51,27 @@ class ValkeyCluster:
             "cluster-replica-validity-factor": "0",
             **(config or {}),
         }
-        self.primaries = [Valkey(release, config=settings, acl=acl) for _ in range(shards)]
-        self.replicas = [
-            Valkey(release, config=settings, acl=acl) for _ in range(shards if replicas else 0)
-        ]
+        self._network = network
+        self._places: dict[Valkey, Place] = {}
         self._stack = ExitStack()
+
+        def node() -> Valkey:
+            place = network.new_place() if network else None
+            made = Valkey(release, config=settings | (place.settings if place else {}), acl=acl)
+            if place:
+                self._places[made] = place
+            return made
+
+        self.primaries = [node() for _ in range(shards)]
+        self.replicas = [node() for _ in range(shards if replicas else 0)]
 
     def __enter__(self) -> Self:
         """Start the nodes and make them a cluster."""
         with ExitStack() as stack:
             for node in self.nodes:
                 stack.enter_context(node)
+                if self._network:
+                    self._network.lead(self._places[node], node.port)
             self._form()
             self._stack = stack.pop_all()
         return self
@@ -75,19 +88,34 @@ class ValkeyCluster:
     @property
     def url(self) -> str:
         """The URL of a node, as that of a configuration endpoint."""
-        return self.primaries[0].url
+        first = self.primaries[0]
+        return first.url.replace(f":{first.port}", f":{self.port_of(first)}")
+
+    def port_of(self, node: Valkey) -> int:
+        """Return the port that a node announces."""
+        return self._places[node].port if self._network else node.port
+
+    @contextmanager
+    def cut_off(
+        self, node: Valkey, *, from_clients: bool = False, from_peers: bool = False
+    ) -> Iterator[None]:
+        """Have the network cut a node off; see there."""
+        assert self._network is not None
+        with self._network.cut_off(
+            self._places[node], from_clients=from_clients, from_peers=from_peers
+        ):
+            yield
 
     def primary_of(self, key: str) -> Valkey:
         """Return who serves a key now."""
-        port = self._owner(key_slot(key.encode()))
-        return next(node for node in self.nodes if node.port == port)
+        return self._owner(key_slot(key.encode()))
 
     def replica_of(self, primary: Valkey) -> Valkey:
         """Return a node's replica."""
         return next(
             node
             for node in self.nodes
-            if node is not primary and self._master_port(node) == primary.port
+            if node is not primary and self._master_port(node) == self.port_of(primary)
         )
 
     def clients(self) -> Iterable[redis.Redis]:
@@ -120,10 +148,17 @@ class ValkeyCluster:
             what="the port announced",
         )
 
+    def wait_until_replica(self, node: Valkey, *, timeout_seconds: float = 15.0) -> None:
+        """Wait until a node follows a primary, and is in step with it."""
+        wait_until(
+            lambda: self._is_linked(node),
+            what="the node a replica",
+            timeout_seconds=timeout_seconds,
+        )
+
     def move_slot(self, slot: int, target: Valkey) -> None:
         """Move a slot's keys to another primary, one after the other, as resharding does."""
-        port = self._owner(slot)
-        source = next(node for node in self.nodes if node.port == port)
+        source = self._owner(slot)
         if source is target:
             return
         self.begin_move(slot, source, target)
@@ -157,11 +192,7 @@ class ValkeyCluster:
             self._tell(replica, "REPLICATE", self._id(primary))
         self.wait_until_whole(timeout_seconds=20)
         for replica in self.replicas:
-            wait_until(
-                lambda replica=replica: self._is_linked(replica),
-                what="the replicas in step",
-                timeout_seconds=20,
-            )
+            self.wait_until_replica(replica, timeout_seconds=20)
 
     def _are_acquainted(self) -> bool:
         # A handshake that takes longer than the node timeout is given up: they meet once more.
@@ -170,16 +201,17 @@ class ValkeyCluster:
             return True
         for node in others:
             if self._known(node) < len(self.nodes):
-                self._tell(first, "MEET", node.host, node.port, node.port + BUS_OFFSET)
+                port = self.port_of(node)
+                self._tell(first, "MEET", node.host, port, port + BUS_OFFSET)
         time.sleep(0.3)
         return False
 
-    def _owner(self, slot: int) -> int:
+    def _owner(self, slot: int) -> Valkey:
         running = [node for node in self.nodes if node.running]
         with random.choice(running).client() as client:
             for first, last, primary, *_ in client.execute_command("CLUSTER", "SLOTS"):
                 if first <= slot <= last:
-                    return int(primary[1])
+                    return next(node for node in self.nodes if self.port_of(node) == primary[1])
         raise LookupError(f"Slot {slot} is served by nobody.")
 
     def _ports(self, node: Valkey) -> set[int]:
