@@ -1,5 +1,7 @@
 """The example shop under gunicorn, while its stores are killed, frozen, replaced and cut off.
 
+``drill``
+    Faults one after the other under shoppers, and the judgement of what came of it.
 ``shoppers``
     Visitors that log in, change their carts and log out, and keep a ledger of every answer.
 ``stage``

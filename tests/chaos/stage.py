@@ -1,4 +1,4 @@
-"""The servers of the shop, and the faults that they have."""
+"""The shop and its servers, and the faults that they have."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import time
 import urllib.error
 import urllib.request
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
@@ -22,6 +22,7 @@ from ..servers.ports import free_port
 from ..servers.relay import Relay
 from ..servers.valkey import Valkey
 from ..servers.waiting import wait_until
+from .drill import BOTH_DOWN, DATABASE_DOWN
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 WORKERS = 2
@@ -62,7 +63,8 @@ class Postgres:
 class Shop:
     """gunicorn with the example shop; ends with its `with` block."""
 
-    def __init__(self, folder: Path, relay: Relay, postgres: Postgres) -> None:
+    def __init__(self, folder: Path, cache: Mapping[str, str], postgres: Postgres) -> None:
+        """Take where the cache is, as variables of the environment."""
         self.port = free_port()
         package = Path(django_elasticache_sessions.__file__).parents[1]
         paths = [REPOSITORY, REPOSITORY / "example_project", package]
@@ -70,7 +72,7 @@ class Shop:
             **os.environ,
             "DEMO_DATA": str(folder),
             "DATABASE_URL": f"sqlite:///{folder}/shop.sqlite3",
-            "REDIS_URL": relay.url,
+            **cache,
             "CHAOS_POSTGRES": postgres.host,
             "DJANGO_SETTINGS_MODULE": "tests.chaos.settings",
             "PYTHONPATH": os.pathsep.join(map(str, paths)),
@@ -130,7 +132,7 @@ class Shop:
 
 
 class Stage:
-    """All servers of the shop: a primary, behind a relay, and what befalls them."""
+    """A shop, its database, and the cache that a subclass has; and what befalls them."""
 
     def __init__(self, folder: Path) -> None:
         self._stack = ExitStack()
@@ -139,13 +141,10 @@ class Stage:
     def __enter__(self) -> Self:
         """Start everything."""
         with ExitStack() as stack:
-            self.valkey = stack.enter_context(Valkey("9"))
-            self.relay = stack.enter_context(
-                Relay(self.valkey.host, self.valkey.port, gather_seconds=0)
-            )
+            cache = self._start_cache(stack)
             self.postgres = Postgres()
             stack.callback(self.postgres.close)
-            self.shop = stack.enter_context(Shop(self._folder, self.relay, self.postgres))
+            self.shop = stack.enter_context(Shop(self._folder, cache, self.postgres))
             self._stack = stack.pop_all()
         return self
 
@@ -153,10 +152,30 @@ class Stage:
         """Stop everything."""
         self._stack.close()
 
+    def _start_cache(self, stack: ExitStack) -> Mapping[str, str]:
+        """Start the cache; return where it is, for the shop's environment."""
+        raise NotImplementedError
+
     # The faults; each ends with everything as it should be.
 
     def nothing(self) -> None:
         time.sleep(3)
+
+    def postgresql_stopped_and_started(self) -> None:
+        self.postgres.stop()
+        time.sleep(2)
+        self.postgres.start()
+
+
+class ServerStage(Stage):
+    """With a primary, behind a relay."""
+
+    def _start_cache(self, stack: ExitStack) -> Mapping[str, str]:
+        self.valkey = stack.enter_context(Valkey("9"))
+        self.relay = stack.enter_context(
+            Relay(self.valkey.host, self.valkey.port, gather_seconds=0)
+        )
+        return {"REDIS_URL": self.relay.url}
 
     def valkey_killed_and_restarted_empty(self) -> None:
         self.valkey.kill()
@@ -197,11 +216,6 @@ class Stage:
             time.sleep(2)
             client.replicaof("NO", "ONE")
 
-    def postgresql_stopped_and_started(self) -> None:
-        self.postgres.stop()
-        time.sleep(2)
-        self.postgres.start()
-
     def both_down(self) -> None:
         self.valkey.freeze()
         self.postgres.stop()
@@ -227,20 +241,19 @@ class Stage:
         self.relay.heal()
 
 
-Fault = Callable[[Stage], None]
 #: The faults by what the table calls them.
-FAULTS: dict[str, Fault] = {
-    "none": Stage.nothing,
-    "Valkey killed, restarted empty": Stage.valkey_killed_and_restarted_empty,
-    "Valkey frozen for 5 s": Stage.valkey_frozen,
-    "Valkey restarted, old snapshot": Stage.valkey_restarted_with_an_old_snapshot,
-    "replica promoted, writes missing": Stage.replica_promoted_that_missed_writes,
-    "primary demoted (READONLY)": Stage.primary_demoted,
-    "PostgreSQL stopped": Stage.postgresql_stopped_and_started,
-    "both down": Stage.both_down,
-    "replies cut in the middle": Stage.replies_cut,
-    "worker killed": Stage.worker_killed,
-    "Valkey slow (200 ms)": Stage.valkey_slow,
+FAULTS: dict[str, Callable[[ServerStage], None]] = {
+    "none": ServerStage.nothing,
+    "Valkey killed, restarted empty": ServerStage.valkey_killed_and_restarted_empty,
+    "Valkey frozen for 5 s": ServerStage.valkey_frozen,
+    "Valkey restarted, old snapshot": ServerStage.valkey_restarted_with_an_old_snapshot,
+    "replica promoted, writes missing": ServerStage.replica_promoted_that_missed_writes,
+    "primary demoted (READONLY)": ServerStage.primary_demoted,
+    DATABASE_DOWN: ServerStage.postgresql_stopped_and_started,
+    BOTH_DOWN: ServerStage.both_down,
+    "replies cut in the middle": ServerStage.replies_cut,
+    "worker killed": ServerStage.worker_killed,
+    "Valkey slow (200 ms)": ServerStage.valkey_slow,
 }
 _SEED = f"""
 from shop import demo
