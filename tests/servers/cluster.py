@@ -86,6 +86,11 @@ class ValkeyCluster:
         return [*self.primaries, *self.replicas]
 
     @property
+    def current_primaries(self) -> list[Valkey]:
+        """Those that are primaries now, whatever they were at first."""
+        return [node for node in self.nodes if node.running and self._is_primary(node)]
+
+    @property
     def url(self) -> str:
         """The URL of a node, as that of a configuration endpoint."""
         first = self.primaries[0]
@@ -120,7 +125,7 @@ class ValkeyCluster:
 
     def clients(self) -> Iterable[redis.Redis]:
         """Return a client of each node that is a primary now, closed when the node stops."""
-        return [node.client() for node in self.nodes if node.running and self._is_primary(node)]
+        return [node.client() for node in self.current_primaries]
 
     def flush(self) -> None:
         """Forget all data."""
