@@ -24,6 +24,9 @@ T = TypeVar("T")
 RECONCILE_SECONDS = 1.0
 #: After an outage it looks at each access for so long: others may still leave the cache alone.
 AFTERMATH_SECONDS = 2 * LONGEST_PAUSE_SECONDS
+#: After its outage the database is not believed without the cache for so long: others leave it
+#: alone for a pause yet, and then hand over what they saved in the cache meanwhile.
+DATABASE_AFTERMATH_SECONDS = LONGEST_PAUSE_SECONDS + 1.0
 _BATCH = 200
 _BATCHES_PER_REQUEST = 5
 #: The sessions a process remembers that wait for the database; `syncsessions` finds the others.
@@ -98,7 +101,7 @@ class Homes:
 
     def note_database_back(self) -> None:
         """Note that the database serves again."""
-        self._database_behind_until = time.monotonic() + AFTERMATH_SECONDS
+        self._database_behind_until = time.monotonic() + DATABASE_AFTERMATH_SECONDS
 
     def clock(self, bucket: int) -> ServerClock:
         """Return the clock of the server that a bucket lies on."""

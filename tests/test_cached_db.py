@@ -228,7 +228,7 @@ def test_without_the_cache_the_database_is_believed_a_while_after_it_came_back(
     with pytest.raises(SessionStoreUnavailable):
         content(key)
     database_fails(fails=False)
-    monkeypatch.setattr(homes, "AFTERMATH_SECONDS", 0)
+    monkeypatch.setattr(homes, "DATABASE_AFTERMATH_SECONDS", 0)
     assert content(key) == {"a": 1}
     assert content("k" * 32) == {}
 

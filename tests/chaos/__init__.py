@@ -9,3 +9,7 @@
 ``settings``
     The example shop's settings, with the sessions' rows in a database of their own.
 """
+
+import pytest
+
+pytest.register_assert_rewrite("tests.chaos.drill")

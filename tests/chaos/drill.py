@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
 from django_elasticache_sessions.breaker import LONGEST_PAUSE_SECONDS
+from django_elasticache_sessions.homes import DATABASE_AFTERMATH_SECONDS
 
 from .shoppers import Ledger, Shopper
 
@@ -40,7 +42,7 @@ class Drill:
             name: ledger.server_errors
             for name, ledger in ledgers
             if ledger.server_errors and name != BOTH_DOWN
-        } == {}, re.findall(r"^503.*|^\S*Unavailable.*", self.log, re.M)
+        } == {}, Counter(re.findall(r"^503.*|^\S*Unavailable.*", self.log, re.M)).most_common(20)
         busy = [ledger.writes for name, ledger in ledgers if name != "afterwards"]
         assert min(busy) > 10
 
@@ -79,7 +81,8 @@ def drill(servers: Any, faults: Mapping[str, Callable[[Any], float | None]]) -> 
         recovery = fault(servers)
         if recovery is not None:
             found.recoveries[name] = recovery
-        wait_until_calm(current)
+        # Only then do processes that miss the cache believe the database again.
+        wait_until_calm(current, DATABASE_AFTERMATH_SECONDS if name == BOTH_DOWN else 0)
     for shopper in shoppers:
         shopper.stopping.set()
         shopper.join(30)
@@ -91,10 +94,10 @@ def drill(servers: Any, faults: Mapping[str, Callable[[Any], float | None]]) -> 
     return found
 
 
-def wait_until_calm(ledger: Ledger) -> None:
+def wait_until_calm(ledger: Ledger, more_seconds: float) -> None:
     """Wait until breakers have closed and the last second brought no server error."""
     deadline = time.monotonic() + RECOVERY_SECONDS
-    time.sleep(LONGEST_PAUSE_SECONDS)
+    time.sleep(LONGEST_PAUSE_SECONDS + more_seconds)
     seen = -1
     while seen != ledger.server_errors and time.monotonic() < deadline:
         seen = ledger.server_errors
