@@ -11,6 +11,7 @@ from .exceptions import SessionStoreUnavailable
 
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 2.0
+_NO_PAUSE_SECONDS = 1e-9
 
 
 class Breaker:
@@ -43,16 +44,22 @@ class Breaker:
             self._is_trying = True
             return True
 
-    def failed(self) -> bool:
-        """Open, or, when an attempt failed, stay open for longer; tell whether this opened it."""
+    def failed(self, *, at_once: bool = False) -> bool:
+        """Open, or, when an attempt failed, stay open for longer; tell whether this opened it.
+
+        Who failed at once costs nothing to ask: there is no pause until the next attempt.
+        """
         with self._lock:
             was_open = self._pause > 0
             if was_open and not self._is_trying:
                 # One of many that were on their way when it opened.
                 return False
             self._is_trying = False
-            self._pause = min(max(self._pause * 2, FIRST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
-            self._next_attempt = time.monotonic() + self._pause
+            if at_once:
+                self._pause, self._next_attempt = _NO_PAUSE_SECONDS, 0.0
+            else:
+                self._pause = min(max(self._pause * 2, FIRST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
+                self._next_attempt = time.monotonic() + self._pause
             return not was_open
 
     def served(self) -> None:

@@ -19,6 +19,10 @@ class SessionStoreUnavailable(SessionStoreError):
     """
 
 
+class StoreRefused(SessionStoreUnavailable):
+    """The session store answered with an error or hung up: it made nobody wait."""
+
+
 class PartUnavailable(SessionStoreUnavailable):
     """A node of the session store's cluster did not serve; sessions on others are served."""
 

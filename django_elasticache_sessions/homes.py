@@ -11,7 +11,7 @@ from django.core.signals import setting_changed
 from . import occurrences, rows, scripts
 from .breaker import LONGEST_PAUSE_SECONDS, Breaker
 from .conf import get_configuration
-from .exceptions import DatabaseUnavailable, PartUnavailable, SessionStoreUnavailable
+from .exceptions import DatabaseUnavailable, PartUnavailable, SessionStoreUnavailable, StoreRefused
 from .health import Health
 from .keys import SessionName
 from .occurrences import Occurrences
@@ -180,8 +180,8 @@ def ask_cache(homes: Homes, commands: tuple[Command, ...]) -> Operation[list[Any
     except PartUnavailable:
         homes.note_part_down()
         raise
-    except SessionStoreUnavailable:
-        if homes.cache.failed():
+    except SessionStoreUnavailable as problem:
+        if homes.cache.failed(at_once=isinstance(problem, StoreRefused)):
             homes.occurrences.note("breaker_openings")
         raise
     if homes.cache.is_open:

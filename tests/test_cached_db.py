@@ -193,6 +193,25 @@ def test_a_session_in_the_cache_is_read_and_written_while_the_database_is_down(
     assert content(new) == {"c": 3}
 
 
+def test_a_cache_that_refused_once_is_mended_by_the_next_request(relay, server, alias, settings):
+    there = settings.CACHES["sessions"]
+    settings.CACHES = settings.CACHES | {"elsewhere": there | {"LOCATION": server.url}}
+    key, other = saved(a=1), saved(b=1)
+    settings.SESSION_CACHE_ALIAS = "elsewhere"
+    assert content(key) == {"a": 1}
+    settings.SESSION_CACHE_ALIAS = "sessions"
+    session = SessionStore(key)
+    session["a"] = 2
+    relay.inject_reply_once(
+        b"-OOM command not allowed when used memory > 'maxmemory'.\r\n", on="EVALSHA"
+    )
+    session.save()
+    assert content(other) == {"b": 1}
+    # Another process, which looks for itself only now and then.
+    settings.SESSION_CACHE_ALIAS = "elsewhere"
+    assert content(key) == {"a": 2}
+
+
 def test_without_the_cache_a_database_that_came_back_just_now_is_not_believed(
     server, relay, alias, database_fails, settings
 ):

@@ -16,7 +16,7 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from ..exceptions import CredentialsUnavailable, ForeignType, SessionStoreUnavailable
+from ..exceptions import CredentialsUnavailable, ForeignType, SessionStoreUnavailable, StoreRefused
 from ..operations import Command
 from ..scripts import BY_SHA
 from . import connecting
@@ -62,6 +62,10 @@ class ErrorReply(Exception):
     """An error the server answered with, as a reply; its text is the server's."""
 
 
+#: What comes at once. To be refused a connection, or a name, may take its time.
+_REFUSALS = (ErrorReply, ConnectionResetError, ConnectionAbortedError, BrokenPipeError)
+
+
 @dataclass(frozen=True, slots=True)
 class Again:
     """What to send once more; `fresh` asks for a new connection first."""
@@ -90,7 +94,8 @@ def settle(
 
 def classify(error: BaseException) -> SessionStoreUnavailable:
     """Turn an error of the wire into ours; the text shows no key and no value."""
-    return SessionStoreUnavailable(f"{DID_NOT_SERVE}: {_reason(error)}.")
+    kind = StoreRefused if isinstance(error, _REFUSALS) else SessionStoreUnavailable
+    return kind(f"{DID_NOT_SERVE}: {_reason(error)}.")
 
 
 def deserves_second_attempt(error: BaseException) -> bool:

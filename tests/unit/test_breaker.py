@@ -58,6 +58,19 @@ def test_pauses_grow_up_to_a_limit(clock):
     assert pauses[-1] == breaker.LONGEST_PAUSE_SECONDS
 
 
+def test_a_store_that_fails_at_once_is_asked_each_time(clock):
+    store = Breaker()
+    assert store.failed(at_once=True)
+    assert store.is_open
+    for _ in range(3):
+        clock.now += 0.001
+        assert store.admits()
+        assert not store.failed(at_once=True)
+    assert store.admits()
+    store.served()
+    assert not store.is_open
+
+
 def test_many_that_were_on_their_way_count_as_one_failure(clock):
     store = Breaker()
     for _ in range(50):
