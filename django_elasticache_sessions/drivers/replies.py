@@ -31,6 +31,9 @@ _REASONS = {
     "READONLY": "it is a read-only replica, as after a failover",
     "LOADING": "it is still loading its data",
     "OOM": "it is out of memory; raise maxmemory or lower the age of sessions",
+    "'client|setname'": "its user lacks a permission; allow it +client|setname, or remove "
+    "CLIENT_NAME from the OPTIONS of the alias",
+    "'cluster|slots'": "its user lacks a permission; allow it +cluster|slots",
     "NOPERM": "its user lacks a permission; the ACL must allow the commands of the session scripts",
     # What a script meets that may be run but not do what it does.
     "ACL failure": "its user lacks a permission; the ACL must allow what the session scripts call",
