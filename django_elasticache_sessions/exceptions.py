@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from django.contrib.sessions.backends.base import UpdateError
 from django.contrib.sessions.exceptions import SessionInterrupted
 from redis.exceptions import AuthenticationError
@@ -24,7 +27,15 @@ class StoreRefused(SessionStoreUnavailable):
 
 
 class PartUnavailable(SessionStoreUnavailable):
-    """A node of the session store's cluster did not serve; sessions on others are served."""
+    """A node of the session store's cluster did not serve; sessions on others are served.
+
+    `replies` has those that came, in the places of their commands; `None` stands for others.
+    """
+
+    def __init__(self, text: str, replies: Sequence[Any] = ()) -> None:
+        """Take the text to show."""
+        super().__init__(text)
+        self.replies = replies
 
 
 class DatabaseUnavailable(SessionStoreUnavailable):

@@ -15,7 +15,7 @@ from .exceptions import DatabaseUnavailable, PartUnavailable, SessionStoreUnavai
 from .health import Health
 from .keys import SessionName
 from .occurrences import Occurrences
-from .operations import Command, Operation, Word, run
+from .operations import Command, Dispensable, Operation, Word, run
 from .statements import Statement
 
 T = TypeVar("T")
@@ -197,13 +197,17 @@ def _ask_and_count(homes: Homes, commands: tuple[Command, ...]) -> Operation[lis
     if not counts:
         replies = yield commands
         return replies
-    more = occurrences.commands(get_configuration().naming, counts)
+    [counting] = occurrences.commands(get_configuration().naming, counts)
+    replies = []
     try:
-        replies = yield (*more, *commands)
-    except BaseException:
-        homes.occurrences.put_back(counts)
+        replies = yield (Dispensable(counting), *commands)
+    except PartUnavailable as problem:
+        replies = list(problem.replies)
         raise
-    return replies[len(more) :]
+    finally:
+        if not replies or replies[0] is None:
+            homes.occurrences.put_back(counts)
+    return replies[1:]
 
 
 def deadline_ms(homes: Homes, name: SessionName) -> Operation[int]:

@@ -23,6 +23,15 @@ Command: TypeAlias = tuple[Word, ...]
 T = TypeVar("T")
 
 
+class Dispensable(tuple[Word, ...]):
+    """A command that is sent along with others, first among them, and must not keep them back.
+
+    Where its node of a cluster does not serve, its reply is `None`.
+    """
+
+    __slots__ = ()
+
+
 class Call(Protocol):
     """Blocking work that an operation has done for it."""
 

@@ -9,10 +9,14 @@ from typing import Any, Self
 
 
 class Names:
-    """Answers in place of the resolver, for threads and event loops; other names go on to it."""
+    """Answers in place of the resolver, for threads and event loops; other names go on to it.
+
+    ``asked`` has the names in the order of the questions, ``ports`` what was to be connected to.
+    """
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.ports: list[int] = []
         self._addresses: dict[str, str] = {}
         self._resolve = socket.getaddrinfo
 
@@ -34,7 +38,8 @@ class Names:
         """Have a name known to nobody."""
         del self._addresses[name]
 
-    def _answer(self, host: Any, *arguments: Any, **options: Any) -> Any:
+    def _answer(self, host: Any, port: Any, *arguments: Any, **options: Any) -> Any:
         name = host.decode() if isinstance(host, bytes) else host
         self.asked.append(name)
-        return self._resolve(self._addresses.get(name, host), *arguments, **options)
+        self.ports.append(port)
+        return self._resolve(self._addresses.get(name, host), port, *arguments, **options)

@@ -24,7 +24,7 @@ from django_elasticache_sessions.exceptions import (
     SessionStoreUnavailable,
 )
 from django_elasticache_sessions.health import Health
-from django_elasticache_sessions.operations import CLOCK, INFO, ORIGIN
+from django_elasticache_sessions.operations import CLOCK, INFO, ORIGIN, Dispensable
 from django_elasticache_sessions.scripts import SAVE
 
 SEED = Address("seed.example", 6379)
@@ -313,6 +313,49 @@ class TestMoved:
     def test_where_it_was_answered_is_asked_again_with_it(self, cluster):
         nodes = Nodes({(ONE, get(A)): [moved(A, FOUR)]}, told=[ranges(FOUR, TWO, THREE)])
         assert nodes.run(cluster, get(A), ORIGIN) == [(FOUR, get(A)), (FOUR, ORIGIN)]
+
+
+class TestDispensable:
+    """What is sent along, and keeps nothing back."""
+
+    COUNT = Dispensable(script(B))
+
+    def test_it_is_answered_like_others(self, cluster):
+        replies = Nodes().run(cluster, self.COUNT, get(A), get(B))
+        assert replies == [(TWO, self.COUNT), (ONE, get(A)), (TWO, get(B))]
+
+    @pytest.mark.parametrize("failure", [GONE, DOWN, ErrorReply("OOM command not allowed")])
+    def test_without_it_the_others_are_answered(self, cluster, failure):
+        nodes = Nodes({TWO: [failure]}, told=[ranges(ONE, TWO, THREE)])
+        assert nodes.run(cluster, self.COUNT, get(A)) == [None, (ONE, get(A))]
+
+    def test_of_a_slot_that_nobody_serves_too(self):
+        nodes = Nodes(told=[ranges(ONE, None, THREE)])
+        replies = nodes.run(make_cluster(ONE, None, THREE), self.COUNT, get(A))
+        assert replies == [None, (ONE, get(A))]
+
+    def test_what_it_shares_its_node_with_is_still_missing(self, cluster):
+        nodes = Nodes({TWO: [GONE]}, told=[ranges(ONE, TWO, THREE)])
+        with pytest.raises(PartUnavailable):
+            nodes.run(cluster, self.COUNT, get(B))
+
+    def test_that_it_was_answered_is_known_where_others_were_not(self, cluster):
+        nodes = Nodes({ONE: [GONE]}, told=[ranges(ONE, TWO, THREE)])
+        with pytest.raises(PartUnavailable) as caught:
+            nodes.run(cluster, self.COUNT, get(A))
+        assert caught.value.replies == [(TWO, self.COUNT), None]
+
+    def test_no_node_that_failed_is_tried_for_it(self, cluster, clock):
+        cluster.failed(TWO)
+        clock.now += 60
+        nodes = Nodes(told=[ranges(ONE, TWO, THREE)])
+        assert nodes.run(cluster, self.COUNT, get(A)) == [None, (ONE, get(A))]
+        assert nodes.sent == [{ONE: (get(A),)}]
+
+    def test_a_command_without_a_key_does_not_go_with_it(self, cluster):
+        nodes = Nodes({TWO: [GONE]}, told=[ranges(ONE, TWO, THREE)])
+        replies = nodes.run(cluster, self.COUNT, ("TIME",), get(A))
+        assert replies == [None, (ONE, ("TIME",)), (ONE, get(A))]
 
 
 class TestAsk:

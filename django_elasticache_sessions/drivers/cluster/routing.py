@@ -12,9 +12,9 @@ from random import SystemRandom
 from typing import Any, TypeAlias
 
 from ...exceptions import PartUnavailable, SessionStoreUnavailable
-from ...operations import CLOCK, INFO, ORIGIN, Command
+from ...operations import CLOCK, INFO, ORIGIN, Command, Dispensable
 from ..replies import ErrorReply, classify, is_code, settled, with_source
-from . import walk
+from . import problems, walk
 from .slots import slot_of
 from .state import Cluster
 from .topology import CLUSTER_SLOTS, Address, Redirection, Topology
@@ -47,6 +47,7 @@ class Unit:
     is_asking: bool = False
     pauses: int = 0
     failure: Exception | None = None
+    is_dispensable: bool = False
 
     def words(self) -> Iterable[Command]:
         """Return what is to be sent, without `ORIGIN`."""
@@ -96,7 +97,7 @@ def refresh(cluster: Cluster) -> Generator[Batches, Answers, None]:
             cluster.take(topology)
             return
         else:
-            failure = SessionStoreUnavailable(_NO_TOPOLOGY)
+            failure = SessionStoreUnavailable(problems.NO_TOPOLOGY)
     if cluster.topology is None:
         raise failure
 
@@ -114,13 +115,21 @@ def _units(commands: Sequence[Command]) -> list[Unit]:
     units: list[Unit] = []
     for place, command in enumerate(commands):
         slot = slot_of(command)
-        if units and (slot is None or units[-1].slot in (slot, None)):
+        if isinstance(command, Dispensable):
+            units.append(Unit(slot, [place], [command], is_dispensable=True))
+        elif _belong_together(units, slot):
             units[-1].places.append(place)
             units[-1].commands.append(command)
             units[-1].slot = slot if units[-1].slot is None else units[-1].slot
         else:
             units.append(Unit(slot, [place], [command]))
     return units
+
+
+def _belong_together(units: Sequence[Unit], slot: int | None) -> bool:
+    if not units or units[-1].is_dispensable:
+        return False
+    return slot is None or units[-1].slot in (slot, None)
 
 
 def _answered(cluster: Cluster, units: list[Unit], count: int) -> Routing:
@@ -130,15 +139,24 @@ def _answered(cluster: Cluster, units: list[Unit], count: int) -> Routing:
         todo = yield from _round(cluster, todo, replies)
         if not todo:
             break
+    _dispense(units, replies)
     for unit in units:
         if isinstance(unit.failure, SessionStoreUnavailable):
-            raise PartUnavailable(str(unit.failure)) from None
+            raise PartUnavailable(str(unit.failure), replies) from None
         if unit.failure:
             raise unit.failure
     try:
         return [_settled(reply) for reply in replies]
     except SessionStoreUnavailable as problem:
-        raise PartUnavailable(str(problem)) from None
+        raise PartUnavailable(str(problem), replies) from None
+
+
+def _dispense(units: Iterable[Unit], replies: list[Any]) -> None:
+    """Do without the replies that may be missing."""
+    for unit in units:
+        for place in unit.places if unit.is_dispensable else ():
+            if unit.failure or type(replies[place]) is ErrorReply:
+                replies[place] = unit.failure = None
 
 
 def _round(
@@ -177,7 +195,7 @@ def _round(
                 again.append(unit)
             else:
                 is_down = True
-                lost += _unserved(cluster, unit, _problem_of(error))
+                lost += _unserved(cluster, unit, problems.of_reply(error))
     if (lost or is_moved) and cluster.claims_refresh():
         yield from refresh(cluster)
         if is_down:
@@ -199,14 +217,21 @@ def _placed(
             unit.address = cluster.owner(unit.slot)
         address = unit.address or (cluster.any_primary() if unit.slot is None else None)
         if address is None:
-            lost += _unserved(cluster, unit, _problem_without_owner(cluster))
+            lost += _unserved(cluster, unit, problems.without_owner(cluster.topology))
         else:
             unit.address = address
             wanted.setdefault(address, []).append(unit)
-    refused = [address for address in wanted if not cluster.admits(address)]
+    refused = [address for address in wanted if not _may_ask(cluster, address, wanted[address])]
     for address in refused:
         lost += _with_failure(wanted.pop(address), cluster.problem_of(address))
     return wanted, lost
+
+
+def _may_ask(cluster: Cluster, address: Address, units: Iterable[Unit]) -> bool:
+    if all(unit.is_dispensable for unit in units) and cluster.leaves_alone(address):
+        # Whether it serves again is for others to find out, who would have to wait for it anyway.
+        return False
+    return cluster.admits(address)
 
 
 def _batch(units: Sequence[Unit]) -> tuple[Command, ...]:
@@ -277,23 +302,9 @@ def _with_failure(units: list[Unit], failure: Exception) -> list[Unit]:
 
 
 def _settled(reply: Any) -> Any:
-    if _is_redirection(reply):
-        raise SessionStoreUnavailable(_DISPUTED)
+    if problems.is_redirection(reply):
+        raise SessionStoreUnavailable(problems.DISPUTED)
     return settled(reply)
-
-
-def _problem_of(error: ErrorReply) -> SessionStoreUnavailable:
-    # A redirection that could be read was followed.
-    return SessionStoreUnavailable(_UNNAMED) if _is_redirection(error) else classify(error)
-
-
-def _is_redirection(reply: Any) -> bool:
-    return type(reply) is ErrorReply and str(reply).startswith(("MOVED ", "ASK "))
-
-
-def _problem_without_owner(cluster: Cluster) -> SessionStoreUnavailable:
-    is_unnamed = cluster.topology is not None and cluster.topology.has_unnamed
-    return SessionStoreUnavailable(_UNNAMED if is_unnamed else _UNCOVERED)
 
 
 def _unserved(cluster: Cluster, unit: Unit, problem: SessionStoreUnavailable) -> list[Unit]:
@@ -314,22 +325,3 @@ def _is_worth_another(cluster: Cluster, unit: Unit, *, is_down: bool) -> bool:
         return False
     owner = cluster.owner(unit.slot)
     return owner is not None and (is_down or owner != unit.address)
-
-
-_UNCOVERED = (
-    "The session store did not serve: no node of its cluster serves some of the slots. Check "
-    "CLUSTER INFO on the server."
-)
-_DISPUTED = (
-    "The session store did not serve: the nodes of its cluster do not agree on who has a slot. "
-    "Check CLUSTER NODES on each."
-)
-_UNNAMED = (
-    "The session store did not serve: its cluster leads to a node whose host it does not tell. Set "
-    "cluster-announce-hostname on every node, or cluster-preferred-endpoint-type to ip."
-)
-_NO_TOPOLOGY = (
-    "The session store did not serve: its answer to CLUSTER SLOTS names no primary. Check CLUSTER "
-    "INFO on the server; where cluster-preferred-endpoint-type is hostname, set "
-    "cluster-announce-hostname on every node."
-)

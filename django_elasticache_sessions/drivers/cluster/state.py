@@ -62,6 +62,10 @@ class Cluster:
         """Tell whether a node may be asked now; see `Breaker`."""
         return self._breaker(address).admits()
 
+    def leaves_alone(self, address: Address) -> bool:
+        """Tell whether a node did not serve when it was asked last."""
+        return self._breaker(address).is_open
+
     def failed(self, address: Address, problem: Exception | None = None) -> None:
         """Note that a node did not serve, and why."""
         if isinstance(problem, SessionStoreUnavailable):
