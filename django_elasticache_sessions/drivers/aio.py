@@ -11,7 +11,7 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any, TypeVar
 
 from asgiref.sync import sync_to_async
@@ -25,7 +25,7 @@ from ..health import Health
 from ..operations import ORIGIN, Command, Operation
 from . import sync
 from .authentication import end_of, now, tell_refusal
-from .origin import Origin, locate
+from .origin import REPLICA, Origin, Primary, locate
 from .pools import close_sentinels, make_async_pool
 from .protocols import AsyncServerConnection, AsyncServerPool
 from .replies import WIRE_ERRORS, ErrorReply, classify, deserves_second_attempt, settle
@@ -61,8 +61,8 @@ class Line(asyncio.Protocol):
     Takes over the transport of a connection that redis-py has opened.
     """
 
-    def __init__(self, connection: AsyncServerConnection) -> None:
-        """Take a connected connection that nobody else uses."""
+    def __init__(self, connection: AsyncServerConnection, is_left: Callable[[], bool]) -> None:
+        """Take a connected connection that nobody else uses, until it leads to no primary."""
         writer = connection._writer
         if writer is None:
             raise ConnectionResetError("the connection closed at once")
@@ -76,6 +76,7 @@ class Line(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._is_late = False
         self._is_retired = False
+        self._is_left = is_left
         self._end = end_of(connection)
         self.closed = self._loop.create_future()
         self._transport = writer.transport
@@ -85,7 +86,8 @@ class Line(asyncio.Protocol):
     @property
     def is_open(self) -> bool:
         """Whether it may be used for a new exchange."""
-        return not (self._is_retired or self._transport.is_closing() or self._end <= now())
+        is_over = self._is_retired or self._end <= now() or self._is_left()
+        return not (is_over or self._transport.is_closing())
 
     def exchange(self, commands: Sequence[Command], limit: int) -> asyncio.Future[list[Any]]:
         """Send commands; the future has their replies, of `limit` bytes each on average at most.
@@ -185,9 +187,15 @@ class Line(asyncio.Protocol):
 class Driver:
     """Runs operations against one server, from any number of one event loop's tasks."""
 
-    def __init__(self, pool: AsyncServerPool, health: Health, patience: Patience) -> None:
+    #: See sync.Driver.
+    follows_name = True
+
+    def __init__(
+        self, pool: AsyncServerPool, health: Health, patience: Patience, primary: Primary
+    ) -> None:
         """Take a pool that knows how to connect, and what threads know of its server."""
         self.pool = pool
+        self.primary = primary
         self.health = health
         self.patience = patience
         self._line: Line | None = None
@@ -257,6 +265,16 @@ class Driver:
         return replies
 
     async def _locate(self, commands: tuple[Command, ...], limit: int) -> list[Any]:
+        line = self._line
+        is_news = line is not None and line.is_open and not line.origin.is_known
+        replies = await self._located(commands, limit)
+        if line is None or not (is_news and self.follows_name and replies[-1] == REPLICA):
+            return replies
+        line.retire()
+        self.primary.leave()
+        return await self._located(commands, limit)
+
+    async def _located(self, commands: tuple[Command, ...], limit: int) -> list[Any]:
         opened = await self._open()
         locating = locate(lambda: (self._line or opened).origin, commands)
         try:
@@ -276,6 +294,7 @@ class Driver:
             while True:
                 if again.fresh:
                     line.retire()
+                    self.primary.leave()
                     line = await self._open()
                 again = mending.send(await line.exchange(again.commands, limit))
         except StopIteration as stop:
@@ -294,9 +313,10 @@ class Driver:
 
     async def _connect(self) -> Line:
         connection = self.pool.make_connection()
+        number = self.primary.number
         try:
             await self._connect_in_time(connection)
-            return Line(connection)
+            return Line(connection, lambda: number != self.primary.number)
         except BaseException:
             # One that is cut off while it signs in would stay open.
             await connection.disconnect(nowait=True)
@@ -366,4 +386,4 @@ def _make_driver(twin: sync.Driver) -> Driver:
 
     if isinstance(twin, cluster_sync.ClusterDriver):
         return cluster_aio.ClusterDriver(twin)
-    return Driver(make_async_pool(twin.pool), twin.health, twin.patience)
+    return Driver(make_async_pool(twin.pool), twin.health, twin.patience, twin.primary)

@@ -17,11 +17,34 @@ from ..operations import ORIGIN, Command
 
 #: A proxy or load balancer may lead the same connection to another primary.
 KNOWN_SECONDS = 0.1
+#: Every connection is made anew at most so often.
+LEAVE_SECONDS = 0.25
 #: Of a server that does not tell.
 UNKNOWN = b"0"
 #: No hash is stamped with it.
 REPLICA = b"replica"
 _REPLICATION_ID = re.compile(rb"master_replid:([0-9a-f]{8})")
+
+
+class Primary:
+    """Whom a name led to when it was asked last, for all connections made by it.
+
+    Those made before it was left are not used again: the name may lead to another by now.
+    """
+
+    __slots__ = ("_next_leave", "number")
+
+    def __init__(self) -> None:
+        """Begin with the first."""
+        self.number = 0
+        self._next_leave = 0.0
+
+    def leave(self) -> None:
+        """Note that it was met as a replica; once a moment, for so long names may lag behind."""
+        now = time.monotonic()
+        if now >= self._next_leave:
+            self._next_leave = now + LEAVE_SECONDS
+            self.number += 1
 
 
 class Origin:

@@ -84,15 +84,28 @@ def settle(
 
     Raises `SessionStoreUnavailable` for the first error left; `ForeignType` is a reply like others.
     """
-    if any(is_code(reply, "READONLY") for reply in replies):
+    if not _is_read_only(replies):
+        yield from _send_sources(commands, replies)
+    if _is_read_only(replies):
         # A demoted primary: its name leads to the new one, but only for a new connection.
         replies = yield Again(tuple(commands), fresh=True)
+        yield from _send_sources(commands, replies)
+    return [settled(reply) for reply in replies]
+
+
+def _is_read_only(replies: Sequence[Any]) -> bool:
+    return any(is_code(reply, "READONLY") for reply in replies)
+
+
+def _send_sources(
+    commands: Sequence[Command], replies: list[Any]
+) -> Generator[Again, list[Any], None]:
+    """Replace the replies to scripts that the server does not know."""
     unknown = [place for place, reply in enumerate(replies) if is_code(reply, "NOSCRIPT")]
     if unknown:
         sources = tuple(with_source(commands[place]) for place in unknown)
         for place, reply in zip(unknown, (yield Again(sources, fresh=False)), strict=True):
             replies[place] = reply
-    return [settled(reply) for reply in replies]
 
 
 def classify(error: BaseException) -> SessionStoreUnavailable:

@@ -25,7 +25,7 @@ from ..exceptions import InvalidValue, ReplyTooLarge, SessionStoreUnavailable
 from ..health import Health
 from ..operations import ORIGIN, Command, Operation
 from .authentication import end_of, now, tell_refusal
-from .origin import Origin, locate
+from .origin import REPLICA, Origin, Primary, locate
 from .pools import is_cluster, make_pool
 from .protocols import ServerConnection, ServerPool
 from .replies import WIRE_ERRORS, ErrorReply, classify, deserves_second_attempt, settle
@@ -44,11 +44,22 @@ T = TypeVar("T")
 class Line:
     """A connection and what is on its way over it; used by one thread at a time."""
 
-    __slots__ = ("_buffer", "_connection", "_end", "_reader", "_sock", "origin")
+    __slots__ = (
+        "_buffer",
+        "_connection",
+        "_end",
+        "_number",
+        "_primary",
+        "_reader",
+        "_sock",
+        "origin",
+    )
 
-    def __init__(self, connection: ServerConnection) -> None:
-        """Take a connection that nobody else uses."""
+    def __init__(self, connection: ServerConnection, primary: Primary) -> None:
+        """Take a connection to a primary that nobody else uses."""
         self._connection = connection
+        self._primary = primary
+        self._number = primary.number
         self._sock: socket.socket | None = None
         self._end = 0.0
         self._reader = make_reader()
@@ -109,13 +120,14 @@ class Line:
         sock = self._sock
         if sock is None or sock is not self._connection._sock:
             return self._connect()
-        if self._end <= now():
+        if self._end <= now() or self._number != self._primary.number:
             self.hang_up()
             return self._connect()
         return sock
 
     def _connect(self) -> socket.socket:
         self._forget_socket()
+        self._number = self._primary.number
         self._connection.connect()
         sock = self._connection._sock
         if sock is None:
@@ -152,11 +164,15 @@ def _told(error: BaseException) -> BaseException:
 class Driver:
     """Runs operations against one server, from any number of threads."""
 
+    #: Whether its name leads to another server after a failover.
+    follows_name = True
+
     def __init__(self, pool: ConnectionPool, health: Health) -> None:
         """Take a pool that nobody else uses."""
         self.pool = pool
         self.health = health
         self.patience = Patience()
+        self.primary = Primary()
         self._connections = cast(ServerPool, pool)
         # A blocking pool counts on connections coming back to it.
         self._keeps = not isinstance(pool, BlockingConnectionPool)
@@ -233,12 +249,23 @@ class Driver:
             while True:
                 if again.fresh:
                     line.hang_up()
+                    self.primary.leave()
                 again = mending.send(line.exchange(again.commands, limit))
         except StopIteration as stop:
             settled: list[Any] = stop.value
             return settled
 
     def _locate(self, line: Line, commands: tuple[Command, ...], *, reused: bool) -> list[Any]:
+        is_news = reused and not line.origin.is_known
+        replies = self._located(line, commands, reused=reused)
+        if not (is_news and self.follows_name and replies[-1] == REPLICA):
+            return replies
+        # A demoted primary: see settle().
+        line.hang_up()
+        self.primary.leave()
+        return self._located(line, commands, reused=False)
+
+    def _located(self, line: Line, commands: tuple[Command, ...], *, reused: bool) -> list[Any]:
         locating = locate(lambda: line.origin, commands)
         try:
             commands = next(locating)
@@ -256,7 +283,7 @@ class Driver:
         try:
             return self._idle.pop(), True
         except IndexError:
-            return Line(self._connections.get_connection()), not self._keeps
+            return Line(self._connections.get_connection(), self.primary), not self._keeps
 
 
 _drivers: dict[str, Driver] = {}

@@ -251,6 +251,13 @@ def test_everything_is_sent_once_more_over_a_fresh_connection_to_a_demoted_prima
     assert replies == [5, 1]
 
 
+def test_a_demoted_primary_that_does_not_know_a_script_is_left_all_the_same():
+    sent, replies = settled((SAVE, ZREM), [NOSCRIPT, 1], [READONLY], [5, 1])
+    assert [again.fresh for again in sent] == [False, True]
+    assert sent[1].commands == (SAVE, ZREM)
+    assert replies == [5, 1]
+
+
 def test_a_primary_that_stays_read_only_is_not_asked_a_third_time():
     mending = settle((SAVE,), [READONLY])
     assert next(mending).fresh

@@ -12,6 +12,7 @@ from ...health import Health
 from ...operations import Command
 from .. import aio, pools
 from ..aio import Line
+from ..origin import Primary
 from ..protocols import AsyncServerPool
 from . import sync
 from .routing import Answers, Batches, route
@@ -21,9 +22,11 @@ from .topology import Address
 class Node(aio.Driver):
     """Asks one node; leaves the errors that it answers with to the routing."""
 
+    follows_name = False
+
     def __init__(self, pool: AsyncServerPool, health: Health) -> None:
         """Take a pool that knows how to connect; whether to ask is for the cluster to say."""
-        super().__init__(pool, health, EndlessPatience())
+        super().__init__(pool, health, EndlessPatience(), Primary())
 
     async def ask(self, commands: tuple[Command, ...]) -> list[Any] | Exception:
         """Return replies, or why there are none."""
@@ -48,7 +51,7 @@ class ClusterDriver(aio.Driver):
 
     def __init__(self, twin: sync.ClusterDriver) -> None:
         """Take the driver for threads: what it knows of the cluster holds here too."""
-        super().__init__(pools.make_async_pool(twin.pool), twin.health, twin.patience)
+        super().__init__(pools.make_async_pool(twin.pool), twin.health, twin.patience, twin.primary)
         self._twin = twin
         self._nodes: dict[Address, Node] = {}
         self._generation = 0

@@ -22,6 +22,8 @@ from .topology import Address
 class Node(sync.Driver):
     """Asks one node; leaves the errors that it answers with to the routing."""
 
+    follows_name = False
+
     def ask(self, commands: tuple[Command, ...]) -> list[Any] | Exception:
         """Return replies, or why there are none."""
         try:
