@@ -7,7 +7,7 @@ from multiprocessing.connection import Connection
 from typing import Any, Self
 
 from .engines import Engine, Place, set_up
-from .scenarios import SCENARIOS, WARM_UP, Cost, make_data, measure, save_new
+from .scenarios import EVERY_SCENARIO, WARM_UP, Cost, make_data, measure, save_new
 
 #: Operations in a single command at most take far less; a child that takes longer is stuck.
 ANSWER_SECONDS = 300.0
@@ -29,7 +29,7 @@ class Worker:
 
     def prepare(self, scenario: str, size: str, count: int) -> None:
         """Make ready, unmeasured, what measure() or run() will need."""
-        self._items = SCENARIOS[scenario].prepare(self._store_class, size, count)
+        self._items = EVERY_SCENARIO[scenario].prepare(self._store_class, size, count)
 
     def measure(self, scenario: str) -> Cost:
         """Do the scenario as often as was prepared; return the cost of one operation."""
@@ -38,7 +38,7 @@ class Worker:
     def run(self, scenario: str) -> None:
         """Do the scenario as often as was prepared, unmeasured."""
         for number, item in enumerate(self._items):
-            SCENARIOS[scenario].operate(self._store_class, item, number)
+            EVERY_SCENARIO[scenario].operate(self._store_class, item, number)
 
     def save(self, size: str, count: int) -> str:
         """Store so many different sessions; return the session key of the last."""

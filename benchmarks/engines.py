@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,9 @@ class Engine:
     cache: str = ""
     scheme: str = "redis"
     middleware: str = DJANGO_MIDDLEWARE
+    apps: tuple[str, ...] = ("django.contrib.sessions",)
+    #: Of the cache alias.
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def is_in_database(self) -> bool:
@@ -48,7 +52,7 @@ class Engine:
             "SECRET_KEY": "a benchmark's key, which secures nothing",
             "ALLOWED_HOSTS": ["127.0.0.1"],
             "USE_TZ": True,
-            "INSTALLED_APPS": ["django.contrib.sessions"],
+            "INSTALLED_APPS": list(self.apps),
             "MIDDLEWARE": [self.middleware, "django.middleware.common.CommonMiddleware"],
             "ROOT_URLCONF": "benchmarks.site",
             "SESSION_ENGINE": self.engine,
@@ -63,6 +67,7 @@ class Engine:
         return {
             "BACKEND": self.cache,
             "LOCATION": f"{self.scheme}://{place.host}:{place.port}/0",
+            "OPTIONS": dict(self.options),
         }
 
     def _database(self, place: Place) -> dict[str, Any]:

@@ -17,13 +17,18 @@ CHUNK_BYTES = 65536
 
 
 def count_commands(request: bytes) -> int:
-    """Return how many commands a request has: each is a RESP array, which hiredis can read."""
+    """Return how many commands a request has."""
+    return len(commands_of(request))
+
+
+def commands_of(request: bytes) -> list[str]:
+    """Return the names of a request's commands: each is a RESP array, which hiredis can read."""
     reader = hiredis.Reader(notEnoughData=None)
     reader.feed(request)
-    count = 0
-    while reader.gets() is not None:
-        count += 1
-    return count
+    names = []
+    while (command := reader.gets()) is not None:
+        names.append(command[0].decode().upper())
+    return names
 
 
 class Floor:

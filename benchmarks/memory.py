@@ -16,21 +16,24 @@ def bytes_per_session(server: redis.Redis, child: Child, size: str, sessions: in
 
     Raises `RuntimeError` when memory was freed meanwhile: the weight would mean nothing.
     """
-    _empty(server)
+    empty(server)
     child.save(size, FIRST_SESSIONS)
-    _empty(server)
-    before = _used_memory(server)
+    empty(server)
+    before = used_memory(server)
     child.save(size, sessions)
-    taken = _used_memory(server) - before
+    taken = used_memory(server) - before
     if taken <= 0:
         raise RuntimeError(f"The sessions of {child.engine.name} took {taken} bytes.")
     return taken / sessions
 
 
-def _empty(server: redis.Redis) -> None:
+def empty(server: redis.Redis) -> None:
+    """Forget all data, and do not answer before that is done."""
     # A plain FLUSHALL frees in the background from Valkey 8 on, so partly while sessions are saved.
     server.execute_command("FLUSHALL", "SYNC")  # type: ignore[no-untyped-call]
 
 
-def _used_memory(server: redis.Redis) -> int:
-    return int(server.info("memory")["used_memory"])
+def used_memory(server: redis.Redis) -> int:
+    """Return what the server says that it takes, in bytes, what it keeps for replicas aside."""
+    told = server.info("memory")
+    return int(told["used_memory"]) - int(told.get("mem_total_replication_buffers", 0))
