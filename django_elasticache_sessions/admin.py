@@ -24,7 +24,7 @@ from . import cloudwatch, dashboard, live, sizes
 from .backends.base import HashSessionStore
 from .changelist import KindFilter, LiveSessionChangeList
 from .display import largest_field, printable, table_of_sizes, table_of_values
-from .exceptions import SessionStoreUnavailable
+from .exceptions import PartUnavailable, SessionStoreUnavailable
 from .management.users import find_user_ids
 from .models import LiveSession
 from .queryset import LiveSessionQuerySet
@@ -335,14 +335,30 @@ class LiveSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         ended = 0
         for start in range(0, len(sessions), _BATCH):
             batch = sessions[start : start + _BATCH]
-            ended += live.end_all([session.pk for session in batch], reason=_REASON)
+            try:
+                ended += live.end_all([session.pk for session in batch], reason=_REASON)
+            except PartUnavailable:
+                # Other nodes of the cluster have ended theirs.
+                _log_endings(request, [session for session in batch if _has_ended(session)])
+                raise
             # The store may be lost before the next batch: those stay, and out of the log.
-            LogEntry.objects.log_actions(
-                user_id=request.user.pk,  # type: ignore[arg-type]
-                queryset=batch,
-                action_flag=DELETION,
-            )
+            _log_endings(request, batch)
         return ended
+
+
+def _log_endings(request: HttpRequest, sessions: Sequence[LiveSession]) -> None:
+    LogEntry.objects.log_actions(
+        user_id=request.user.pk,  # type: ignore[arg-type]
+        queryset=sessions,
+        action_flag=DELETION,
+    )
+
+
+def _has_ended(session: LiveSession) -> bool:
+    try:
+        return live.get(session.pk) is None
+    except SessionStoreUnavailable:
+        return False
 
 
 def _own_id(request: HttpRequest) -> str | None:

@@ -27,7 +27,7 @@ from .client import CLIENT_FIELD, Client
 from .codec import SessionCodec
 from .conf import get_configuration
 from .drivers import aio, sync
-from .exceptions import InvalidValue
+from .exceptions import InvalidValue, PartUnavailable
 from .fields import name_size
 from .keys import Naming, SessionName, is_sid
 from .listing import Counts, Described, Kind, Place
@@ -150,7 +150,11 @@ async def aend(session_id: str, *, reason: str = "ended") -> bool:
 
 
 def end_all(session_ids: Collection[str], *, reason: str = "ended") -> int:
-    """End sessions for good, many at a time; return how many there were."""
+    """End sessions for good, many at a time; return how many there were.
+
+    Raises `SessionStoreUnavailable`; where one node of a cluster does not serve, once the sessions
+    of all others have ended.
+    """
     return _run(_end_all(session_ids, reason))
 
 
@@ -274,13 +278,30 @@ def _describe(naming: Naming, names: Sequence[SessionName]) -> Operation[list[De
 
 
 def _end_all(session_ids: Collection[str], reason: str) -> Operation[int]:
-    naming, ended = get_configuration().naming, 0
-    names = _names(session_ids)
+    names, ended = _names(session_ids), 0
+    failure: PartUnavailable | None = None
     for start in range(0, len(names), _BATCH):
         batch = names[start : start + _BATCH]
-        ended += yield from get_store_class()._operations.delete(naming, batch, user_tag="")
-        for name in batch:
-            yield from announce_end(get_store_class(), name.sid, reason)
+        try:
+            ended += yield from _end_batch(batch, reason)
+        except PartUnavailable as problem:
+            failure = problem
+            # Of which nothing is known. What other nodes have ended is ended, and is to be told.
+            for name in batch:
+                try:
+                    yield from _end_batch([name], reason)
+                except PartUnavailable:
+                    continue
+    if failure:
+        raise failure
+    return ended
+
+
+def _end_batch(names: Sequence[SessionName], reason: str) -> Operation[int]:
+    naming = get_configuration().naming
+    ended: int = yield from get_store_class()._operations.delete(naming, names, user_tag="")
+    for name in names:
+        yield from announce_end(get_store_class(), name.sid, reason)
     return ended
 
 

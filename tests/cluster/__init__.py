@@ -12,6 +12,8 @@
     How often each node is asked.
 ``test_faults``
     Slots that move, nodes that are killed or frozen, slots that nobody serves.
+``test_lost_node``
+    What staff sees and ends meanwhile.
 ``test_serverless``
     Under a user that may not do what ElastiCache Serverless does not offer.
 """
