@@ -10,6 +10,8 @@
     What the doctor says of a cluster.
 ``test_round_trips``
     How often each node is asked.
+``test_benchmark``
+    What the benchmark of a cluster counts.
 ``test_faults``
     Slots that move, nodes that are killed or frozen, slots that nobody serves.
 ``test_lost_node``
