@@ -52,8 +52,9 @@ class Amounts:
     """How much is measured; `counted` operations in front of the servers."""
 
     sessions: int = 20_000
-    rounds: int = 9
-    operations: int = 60
+    #: Many and short ones, so that some come while the machine does nothing else.
+    rounds: int = 41
+    operations: int = 20
     counted: int = 20
     visits: int = 1000
 
