@@ -95,7 +95,9 @@ def _absent(driver: Driver, absent: SessionStoreUnavailable) -> Finding:
     if not isinstance(driver, ClusterDriver):
         return problem("session cache", str(absent), mend)
     if not driver.cluster.primaries:
-        mend += " Its user needs +cluster|slots."
+        mend += (
+            " If it says that the user lacks a permission: in a cluster it needs +cluster|slots."
+        )
         return problem("session cache", str(absent), mend)
     lost = [
         str(address) for address in driver.cluster.primaries if not driver.health_of(address).is_up
