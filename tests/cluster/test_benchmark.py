@@ -32,6 +32,12 @@ def test_round_trips_are_counted_in_front_of_each_node(results, scenario, alone,
     assert sides["cluster"]["waits"] == waits
 
 
+def test_a_login_waits_three_times_whichever_node_has_the_users_index(results):
+    login = results["traffic"]["login"]["cluster"]
+    assert login["waits"] == 3
+    assert 3 <= login["round_trips"] <= 4
+
+
 def test_a_page_is_asked_of_all_nodes_at_once(results):
     page = results["traffic"]["live.page"]["cluster"]
     # A bucket that has more of the page than others is asked once more.
