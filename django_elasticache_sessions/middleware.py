@@ -92,14 +92,19 @@ class SessionMiddleware(DjangoSessionMiddleware):
 
     def unavailable_response(self, request: HttpRequest) -> HttpResponseBase:
         """Build the answer to a request that cannot be served without its session."""
-        try:
-            content = loader.get_template(TEMPLATE_NAME).render({}, None)
-        except TemplateDoesNotExist:
-            content = _("The service is temporarily unavailable. Please try again shortly.")
-        response = HttpResponse(content, status=503)
-        response["Retry-After"] = str(RETRY_AFTER_SECONDS)
-        patch_cache_control(response, no_store=True)
-        return response
+        return unavailable_response()
+
+
+def unavailable_response() -> HttpResponse:
+    """Return HTTP 503 with `Retry-After`: the template `503.html`, or a sentence without one."""
+    try:
+        content = loader.get_template(TEMPLATE_NAME).render({}, None)
+    except TemplateDoesNotExist:
+        content = _("The service is temporarily unavailable. Please try again shortly.")
+    response = HttpResponse(content, status=503)
+    response["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    patch_cache_control(response, no_store=True)
+    return response
 
 
 class _Saved:

@@ -6,6 +6,8 @@ override whole or by its blocks. The addresses are in `urls`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 from django.conf import settings
@@ -13,7 +15,9 @@ from django.contrib import messages
 from django.contrib.auth import logout
 from django.contrib.auth.mixins import LoginRequiredMixin
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http.response import HttpResponseBase
 from django.shortcuts import resolve_url
+from django.template.response import SimpleTemplateResponse
 from django.urls import reverse
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
@@ -24,13 +28,30 @@ from django.views.generic import TemplateView
 
 from . import live
 from .backends.base import HashSessionStore
+from .exceptions import SessionStoreUnavailable
+from .middleware import unavailable_response
 
 _REASON = "device"
 #: The sessions that one page lists; the others end with "all others".
 MOST_SHOWN = 100
 
 
-@method_decorator([never_cache, csrf_protect], name="dispatch")
+def _or_unavailable(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+    """Answer 503 while the store is away, under Django's own session middleware too."""
+
+    @wraps(view)
+    def served(*args: Any, **kwargs: Any) -> HttpResponseBase:
+        try:
+            response = view(*args, **kwargs)
+            # A template may read the session.
+            return response.render() if isinstance(response, SimpleTemplateResponse) else response
+        except SessionStoreUnavailable:
+            return unavailable_response()
+
+    return served
+
+
+@method_decorator([never_cache, _or_unavailable, csrf_protect], name="dispatch")
 class _OwnSessions(LoginRequiredMixin, TemplateView):
     template_name = "django_elasticache_sessions/devices.html"
 
@@ -38,9 +59,22 @@ class _OwnSessions(LoginRequiredMixin, TemplateView):
         """Return the user's sessions, the last used first."""
         return live.for_user(self.request.user)  # type: ignore[arg-type]
 
+    def named(self, name: str) -> str:
+        """Return the full name of one of the addresses, under the namespace of this one."""
+        match = self.request.resolver_match
+        return ":".join([*(match.namespaces if match else ["devices"]), name])
+
+    def back_to_list(self) -> HttpResponse:
+        """Redirect to the list."""
+        return HttpResponseRedirect(reverse(self.named("list")))
+
 
 class DevicesView(_OwnSessions):
-    """List the user's own sessions. The template has `sessions`, `current_id` and `count`."""
+    """List the user's own sessions.
+
+    The template has `sessions`, `current_id` and `count`, and the names of the addresses that end
+    them: `end` and `end_others`.
+    """
 
     http_method_names = ["get", "head", "options"]
 
@@ -53,6 +87,8 @@ class DevicesView(_OwnSessions):
             "sessions": sessions[:MOST_SHOWN],
             "current_id": current_id,
             "count": len(sessions),
+            "end": self.named("end"),
+            "end_others": self.named("end-others"),
         }
         return super().get_context_data(**shown, **kwargs)
 
@@ -73,7 +109,7 @@ class EndDeviceView(_OwnSessions):
         if not is_own or not live.end(session_id, reason=_REASON):
             raise Http404
         messages.success(request, _("The device was signed out."))
-        return HttpResponseRedirect(reverse("devices:list"))
+        return self.back_to_list()
 
 
 class EndOtherDevicesView(_OwnSessions):
@@ -91,7 +127,7 @@ class EndOtherDevicesView(_OwnSessions):
             ended,
         )
         messages.success(request, text % {"count": ended})
-        return HttpResponseRedirect(reverse("devices:list"))
+        return self.back_to_list()
 
 
 def session_id_of(request: HttpRequest) -> str | None:

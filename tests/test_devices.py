@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import html
 import re
+from types import ModuleType
 
 import pytest
 from django.contrib.auth import SESSION_KEY
 from django.contrib.auth.models import User
+from django.db import connections
 from django.test import Client as Browser
+from django.urls import include, path
 
 from django_elasticache_sessions import live
+from django_elasticache_sessions import urls as our_urls
 from django_elasticache_sessions.client import MAX_USER_AGENT, Client
+from django_elasticache_sessions.conf import CACHED_DB_ENGINE, get_configuration
+from django_elasticache_sessions.models import FallbackSession
 from django_elasticache_sessions.signals import session_ended
+
+from .conftest import point_sessions_at
+from .servers.valkey import Valkey
 
 pytestmark = pytest.mark.django_db
 LIST = "/devices/"
@@ -145,6 +154,87 @@ def test_ending_one_of_many_devices_does_not_list_them_all(staff_anna, monkeypat
     phone, desk = sign_in(staff_anna), sign_in(staff_anna)
     monkeypatch.delattr(live, "for_user")
     assert desk.post(end(phone.session.session_id)).status_code == 302
+
+
+@pytest.mark.parametrize(
+    ("urls", "at"),
+    [
+        ([path("", include(our_urls, namespace="mine"))], ""),
+        (
+            [path("account/", include(([path("", include(our_urls))], "account")))],
+            "/account",
+        ),
+        ([path("", include((our_urls.urlpatterns, "other")))], ""),
+        (our_urls.urlpatterns, ""),
+    ],
+    ids=["instance", "nested", "another", "none"],
+)
+def test_the_project_s_namespace_is_kept(staff_anna, urlconf, urls, at):
+    phone, desk = sign_in(staff_anna), sign_in(staff_anna)
+    urlconf(*urls)
+    page = html.unescape(desk.get(f"{at}/").content.decode())
+    assert f'action="{at}/{phone.session.session_id}/end/"' in page
+    assert f'action="{at}/end-others/"' in page
+    for address in (f"{at}/{phone.session.session_id}/end/", f"{at}/end-others/"):
+        assert desk.post(address).headers["Location"] == f"{at}/"
+
+
+@pytest.fixture
+def urlconf(settings):
+    """Serve other addresses."""
+
+    def serve(*patterns: object) -> None:
+        module = ModuleType("urls_of_a_test")
+        module.urlpatterns = list(patterns)
+        settings.ROOT_URLCONF = module
+
+    return serve
+
+
+DJANGO_S = "django.contrib.sessions.middleware.SessionMiddleware"
+OUR_S = "django_elasticache_sessions.middleware.SessionMiddleware"
+
+
+@pytest.mark.parametrize("middleware", [DJANGO_S, OUR_S])
+@pytest.mark.parametrize("address", [LIST, OTHERS, end(UNKNOWN_ID)])
+def test_without_the_store_it_is_503_and_nobody_is_signed_out(
+    staff_anna, settings, address, middleware
+):
+    settings.MIDDLEWARE = [middleware, *settings.MIDDLEWARE[1:]]
+    desk = sign_in(staff_anna)
+    take_stores_away(settings)
+    response = desk.get(address) if address == LIST else desk.post(address)
+    assert response.status_code == 503
+    assert response.headers["Retry-After"]
+    assert "no-store" in response.headers["Cache-Control"]
+    assert response.content.decode() == (
+        "The service is temporarily unavailable. Please try again shortly."
+    )
+    assert settings.SESSION_COOKIE_NAME not in response.cookies
+
+
+@pytest.mark.parametrize("middleware", [DJANGO_S, OUR_S])
+def test_a_store_that_is_lost_in_mid_request_is_503(staff_anna, settings, middleware, monkeypatch):
+    settings.MIDDLEWARE = [middleware, *settings.MIDDLEWARE[1:]]
+    phone, desk = sign_in(staff_anna), sign_in(staff_anna)
+    address = end(phone.session.session_id)
+    found = live.get
+
+    def get_and_lose(session_id: str) -> live.LiveSession | None:
+        session = found(session_id)
+        take_stores_away(settings)
+        return session
+
+    monkeypatch.setattr(live, "get", get_and_lose)
+    assert desk.post(address).status_code == 503
+
+
+def take_stores_away(settings) -> None:
+    if settings.SESSION_ENGINE == CACHED_DB_ENGINE:
+        with connections[get_configuration().options.fallback_database].cursor() as cursor:
+            cursor.execute(f"DROP TABLE {FallbackSession._meta.db_table}")
+    with Valkey("9") as server:
+        point_sessions_at(settings, server.url)
 
 
 @pytest.mark.parametrize("address", [OTHERS, end(UNKNOWN_ID)])
