@@ -22,7 +22,7 @@ from django.utils.translation import ngettext
 
 from . import cloudwatch, dashboard, live, sizes
 from .backends.base import HashSessionStore
-from .changelist import KindFilter, LiveSessionChangeList
+from .changelist import KindFilter, LiveSessionChangeList, conceal_session_keys
 from .display import largest_field, printable, table_of_sizes, table_of_values
 from .exceptions import PartUnavailable, SessionStoreUnavailable
 from .management.users import find_user_ids
@@ -305,6 +305,8 @@ class LiveSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         **kwargs: Any,
     ) -> HttpResponseBase:
         try:
+            if conceal_session_keys(request):
+                messages.warning(request, _("Session keys find nothing here and are not shown."))
             response = view(*args, **kwargs)
             # The list is read while the page is rendered.
             return response.render() if isinstance(response, SimpleTemplateResponse) else response

@@ -6,12 +6,48 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
-from django.http import HttpRequest
+from django.http import HttpRequest, QueryDict
 from django.utils.translation import gettext_lazy as _
 
 from . import live
+from .keys import conceal
+from .management.users import find_user_ids
 
 _PLACES = ("after", "before")
+_PRESERVED = "_changelist_filters"
+
+
+def conceal_session_keys(request: HttpRequest) -> bool:
+    """Take out of a request's query what may be session keys, and tell whether there were any.
+
+    Django's pages repeat the query, in the search box and in links. What names a user stays, and is
+    searched for. Raises `SessionStoreUnavailable`.
+    """
+    concealed = _concealed(request.GET)
+    if concealed == request.GET:
+        return False
+    request.GET = concealed  # type: ignore[assignment]
+    request.META["QUERY_STRING"] = concealed.urlencode()
+    return True
+
+
+def _concealed(query: QueryDict) -> QueryDict:
+    shown = query.copy()
+    for name, values in query.lists():
+        hide = _concealed_filters if name == _PRESERVED else _concealed_value
+        shown.setlist(name, [hide(value) for value in values])
+    return shown
+
+
+def _concealed_filters(value: str) -> str:
+    filters = QueryDict(value)
+    concealed = _concealed(filters)
+    return value if concealed == filters else concealed.urlencode()
+
+
+def _concealed_value(value: str) -> str:
+    concealed = conceal(value)
+    return value if concealed == value or find_user_ids(value.strip()) else concealed
 
 
 class KindFilter(admin.SimpleListFilter):

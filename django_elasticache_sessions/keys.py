@@ -33,6 +33,7 @@ SESSION_KEY_MAX_LENGTH = 256
 # 36**4 candidates, each in the wanted bucket with a chance of 1 in INDEX_BUCKETS: with the highest
 # allowed number of buckets the chance of finding none among them is below 10**-177.
 SUFFIX_LENGTH = 4
+_KEY_IN_TEXT = re.compile(rf"[{VALID_KEY_CHARS}]{{{SESSION_KEY_LENGTH},}}", re.ASCII)
 # Random bytes become characters, each as likely as the others: the bytes that are left over after
 # whole alphabets are dropped.
 _SURPLUS = bytes(range(256 - 256 % len(VALID_KEY_CHARS), 256))
@@ -175,6 +176,11 @@ def is_session_key(value: object) -> TypeGuard[str]:
         and value.isascii()
         and value.isprintable()
     )
+
+
+def conceal(text: str) -> str:
+    """Return a text with asterisks in the place of what may be session keys of Django's form."""
+    return _KEY_IN_TEXT.sub("********", text)
 
 
 def is_sid(value: str) -> bool:

@@ -321,6 +321,68 @@ def test_search_for_a_session_key_finds_nothing(staff, engine):
     assert view_of(session.session_id) not in page(client, q=session.session_key)
 
 
+@pytest.mark.parametrize(
+    ("form", "expected"),
+    [
+        ("{}", "********"),
+        (" {} ", " ******** "),
+        ("sessionid={}; theme=dark", "sessionid=********; theme=dark"),
+        ("sessionid%3d{}", "sessionid%********"),
+        ("{0}{0}", "********"),
+    ],
+)
+def test_a_session_key_that_is_searched_for_is_not_echoed(staff, engine, form, expected):
+    client = staff(superuser=True)
+    session = engine()
+    session[SESSION_KEY] = "7"
+    session.save()
+    term = form.format(session.session_key)
+    shown = page(client, q=term, whose="signed-in")
+    assert session.session_key not in shown
+    assert listed(shown) == []
+    assert f'value="{expected}"' in shown
+    assert "Session keys find nothing here and are not shown." in shown
+
+
+@pytest.mark.parametrize("name", ["whose", "after", "before", "p"])
+def test_a_session_key_in_the_query_is_not_echoed(staff, new, name):
+    client = staff(superuser=True)
+    new()
+    session_key = client.session.session_key
+    assert session_key not in page(client, **{name: session_key})
+
+
+def test_a_session_key_among_preserved_filters_is_not_echoed(staff, new):
+    client = staff(superuser=True)
+    session_id, session_key = new(), client.session.session_key
+    for inner in (f"q={session_key}&whose=anonymous", f"q=sessionid%3d{session_key}"):
+        for view in ("change", "delete", "history"):
+            shown = page(client, view_of(session_id, view), _changelist_filters=inner)
+            assert session_key not in shown
+    shown = page(client, view_of(session_id), _changelist_filters="q=green tea&whose=anonymous")
+    assert "q%3Dgreen+tea%26whose%3Danonymous" in shown
+    assert "Session keys" not in shown
+
+
+def test_an_action_does_not_lead_back_to_a_session_key(staff, new):
+    client = staff(superuser=True)
+    new()
+    session_key = client.session.session_key
+    response = client.post(f"{LIST}?q={session_key}", {"action": "delete_selected", "index": "0"})
+    assert session_key not in response.headers.get("Location", "")
+    assert session_key not in response.content.decode()
+
+
+def test_a_user_whose_name_looks_like_a_session_key_is_found_and_shown(staff, new):
+    client = staff(superuser=True)
+    name = secrets.token_hex(16)
+    session_id = new(User.objects.create(username=name).pk)
+    shown = page(client, q=name)
+    assert listed(shown) == [session_id]
+    assert f'value="{name}"' in shown
+    assert f"q%3D{name}" in shown
+
+
 @pytest.mark.parametrize("whose", ["signed-in", "anonymous", "mine", "forged"])
 def test_the_list_is_filtered(staff, new, whose):
     client = staff(superuser=True)
