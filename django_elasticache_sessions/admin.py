@@ -172,17 +172,13 @@ class LiveSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             text = ngettext("%(count)d session was ended.", "%(count)d sessions were ended.", ended)
             messages.success(request, text % {"count": ended})
             return None
-        return TemplateResponse(
+        return self._page(
             request,
-            "admin/django_elasticache_sessions/livesession/end_for_users.html",
-            {
-                **self.admin_site.each_context(request),
-                "title": _("Are you sure?"),
-                "opts": self.opts,
-                "sessions": self._described(request, everything),
-                "selected": [session.pk for session in queryset],
-                "media": self.media,
-            },
+            "end_for_users",
+            title=_("Are you sure?"),
+            sessions=self._described(request, everything),
+            selected=[session.pk for session in queryset],
+            media=self.media,
         )
 
     def delete_model(self, request: HttpRequest, obj: LiveSession) -> None:
@@ -239,18 +235,18 @@ class LiveSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         span = span if span in dashboard.SPANS else next(iter(dashboard.SPANS))
         stats = live.stats()
         shown = dashboard.make(stats, span, cloudwatch.dashboard.sections())
-        context = {
-            **self.admin_site.each_context(request),
-            "title": _("Dashboard of live sessions"),
-            "opts": self.opts,
-            "dashboard": shown,
-            "problems": [(part.title, part.problem) for part in shown.sections if part.problem],
-            "spans": dashboard.SPANS.items(),
-            "span": span,
-            "now": timezone.now(),
-        }
-        name = "admin/django_elasticache_sessions/livesession/dashboard.html"
-        return TemplateResponse(request, name, context, status=200 if stats.live else 503)
+        return self._page(
+            request,
+            "dashboard",
+            title=_("Dashboard of live sessions"),
+            status=200 if stats.live else 503,
+            stylesheet="django_elasticache_sessions/dashboard.css",
+            dashboard=shown,
+            problems=[(part.title, part.problem) for part in shown.sections if part.problem],
+            spans=dashboard.SPANS.items(),
+            span=span,
+            now=timezone.now(),
+        )
 
     def sizes_view(self, request: HttpRequest) -> HttpResponseBase:
         """Show the largest of the sessions that expire last, or say that the store does not serve.
@@ -263,16 +259,15 @@ class LiveSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def _sizes(self, request: HttpRequest) -> HttpResponse:
         found = sizes.examine(live.page(limit=live.MAX_PAGE).sessions)
-        context = {
-            **self.admin_site.each_context(request),
-            "title": _("Largest sessions"),
-            "opts": self.opts,
-            "sizes": found,
-            "sessions": [(one, largest_field(one.field_sizes)) for one in found.largest],
-            "fields": [(printable(field.name), field) for field in found.fields],
-        }
-        name = "admin/django_elasticache_sessions/livesession/sizes.html"
-        return TemplateResponse(request, name, context)
+        return self._page(
+            request,
+            "sizes",
+            title=_("Largest sessions"),
+            stylesheet="django_elasticache_sessions/livesession.css",
+            sizes=found,
+            sessions=[(one, largest_field(one.field_sizes)) for one in found.largest],
+            fields=[(printable(field.name), field) for field in found.fields],
+        )
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
         """List sessions, or say that the store does not serve."""
@@ -311,14 +306,15 @@ class LiveSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             # The list is read while the page is rendered.
             return response.render() if isinstance(response, SimpleTemplateResponse) else response
         except SessionStoreUnavailable as problem:
-            context = {
-                **self.admin_site.each_context(request),
-                "title": self.opts.verbose_name_plural,
-                "opts": self.opts,
-                "problem": str(problem),
-            }
-            name = "admin/django_elasticache_sessions/livesession/unavailable.html"
-            return TemplateResponse(request, name, context, status=503)
+            title = self.opts.verbose_name_plural
+            return self._page(request, "unavailable", title=title, status=503, problem=str(problem))
+
+    def _page(
+        self, request: HttpRequest, name: str, *, title: object, status: int = 200, **shown: object
+    ) -> TemplateResponse:
+        context = {**self.admin_site.each_context(request), "title": title, "opts": self.opts}
+        template = f"admin/django_elasticache_sessions/livesession/{name}.html"
+        return TemplateResponse(request, template, {**context, **shown}, status=status)
 
     def _described(self, request: HttpRequest, sessions: Iterable[LiveSession]) -> list[str]:
         own = _own_id(request)
