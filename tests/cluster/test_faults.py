@@ -58,6 +58,13 @@ def serves(session_key: str, store=SessionStore) -> bool:
         return False
 
 
+def counts() -> bool:
+    try:
+        return live.count() == (0, 1)
+    except SessionStoreUnavailable:
+        return False
+
+
 @contextmanager
 def in_use(session_keys: list[str], store=SessionStore) -> Iterator[list[str]]:
     """Have a thread for each session add to it all the while; yield what goes wrong."""
@@ -175,6 +182,21 @@ class TestANodeThatIsLost:
         assert not all(answers)
         # Two hundred timeouts would be fifty seconds.
         assert waited < 25
+
+    def test_one_that_hung_is_asked_by_everybody_once_it_is_back(self, settings):
+        with ValkeyCluster(replicas=False) as cluster:
+            point_sessions_at_cluster(settings, cluster, is_patient=False)
+            settings.ELASTICACHE_SESSIONS = {"INDEX_BUCKETS": 16}
+            key = key_on(cluster, cluster.primaries[0], a=1)
+            cluster.primaries[0].freeze()
+            # The first of them opens nothing yet.
+            deadline = time.monotonic() + 2
+            while time.monotonic() < deadline:
+                assert not serves(key)
+            cluster.primaries[0].thaw()
+            # Goes to all nodes at once.
+            wait_until(counts, what="the node")
+            assert [serves(key) for _ in range(20)] == [True] * 20
 
     def test_it_is_told_once_that_it_is_lost_and_once_that_it_is_back(self, breakable, caplog):
         keys = keys_on_each(breakable, a=1)

@@ -6,6 +6,9 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from redis.connection import ConnectionPool
+
+from ...breaker import EndlessPatience
 from ...conf import get_configuration
 from ...exceptions import InvalidValue, SessionStoreUnavailable
 from ...health import Health
@@ -23,6 +26,11 @@ class Node(sync.Driver):
     """Asks one node; leaves the errors that it answers with to the routing."""
 
     follows_name = False
+
+    def __init__(self, pool: ConnectionPool, health: Health) -> None:
+        """Take a pool that nobody else uses; whether to ask is for the cluster to say."""
+        super().__init__(pool, health)
+        self.patience = EndlessPatience()
 
     def ask(self, commands: tuple[Command, ...]) -> list[Any] | Exception:
         """Return replies, or why there are none."""
