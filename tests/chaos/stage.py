@@ -82,9 +82,7 @@ class Shop:
 
     def __enter__(self) -> Self:
         """Migrate, seed and start."""
-        for *arguments, alias in (("migrate", "default"), ("migrate", "sessions")):
-            self._manage(*arguments, f"--database={alias}", "--verbosity=0")
-        self._manage("shell", "--verbosity=0", "-c", _SEED)
+        subprocess.run([sys.executable, "-c", _PREPARE], env=self._environment, check=True)
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 [
@@ -125,10 +123,6 @@ class Shop:
         assert self._process is not None
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
         os.kill(int(children.read_text().split()[0]), signal.SIGKILL)
-
-    def _manage(self, *arguments: str) -> None:
-        manage = [sys.executable, "-m", "django", *arguments]
-        subprocess.run(manage, env=self._environment, check=True, stdout=subprocess.DEVNULL)
 
 
 class Stage:
@@ -255,10 +249,15 @@ FAULTS: dict[str, Callable[[ServerStage], None]] = {
     "worker killed": ServerStage.worker_killed,
     "Valkey slow (200 ms)": ServerStage.valkey_slow,
 }
-_SEED = f"""
-from shop import demo
-demo.seed_products()
+_PREPARE = f"""
+import django
+django.setup()
 from django.contrib.auth import get_user_model
+from django.core.management import call_command
+from shop import demo
+for alias in ("default", "sessions"):
+    call_command("migrate", database=alias, skip_checks=True, verbosity=0)
+demo.seed_products()
 for n in range(4):
     get_user_model().objects.create_user(f"shopper{{n}}", password={"leaf-and-kettle"!r})
 """

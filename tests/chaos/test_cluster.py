@@ -53,11 +53,10 @@ class ClusterStage(Stage):
         keys = {key for client in self.cluster.clients() for key in client.scan_iter("session*")}
         slots = sorted({key_slot(key) for key in keys})
         primaries = self.cluster.current_primaries
-        deadline = time.monotonic() + 3
-        while time.monotonic() < deadline:
-            turn = next(self._turn)
-            for place, slot in enumerate(slots):
-                self.cluster.move_slot(slot, primaries[(place + turn) % 3])
+        ends = time.monotonic() + 3
+        while time.monotonic() < ends:
+            turn, place = divmod(next(self._turn), len(slots))
+            self.cluster.move_slot(slots[place], primaries[(place + turn) % 3])
 
     def primary_killed(self) -> float:
         return self._lose(_killed)
