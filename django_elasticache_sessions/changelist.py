@@ -100,8 +100,9 @@ class LiveSessionChangeList(ChangeList):
         self.show_admin_actions = True
         self.can_show_all = self.multi_page = False
         for name in _PLACES:
-            # Another filter or search begins at the first page.
+            # Another filter or search begins at the first page; the search form repeats `params`.
             self.filter_params.pop(name, None)
+            self.params.pop(name, None)
 
     def get_ordering_field_columns(self) -> dict[int, Any]:
         """Return nothing: there is one order."""

@@ -72,6 +72,13 @@ def listed(shown: str) -> list[str]:
     return [unquote(pk) for pk in re.findall(r"livesession/([^/]+)/change", shown)]
 
 
+def search_form(shown: str) -> dict[str, str]:
+    """Return what a browser sends with the form of a page's search box."""
+    form = re.search(r'<form id="changelist-search".*?</form>', shown, re.DOTALL)[0]
+    inputs = r'<input type="(?:text|hidden)"[^>]* name="(\w+)" value="([^"]*)"'
+    return dict(re.findall(inputs, form))
+
+
 def test_the_largest_sessions_and_fields_come_first(staff, new):
     client = staff(superuser=True)
     small, large = new(note="x"), new(basket="".join(secrets.token_hex(2000)))
@@ -410,6 +417,16 @@ def test_pages_go_older_and_newer(staff, engine):
     assert len({session_id for ids in seen for session_id in ids}) == 231
     newer = re.search(r'href="(\?before=[^"]+)" rel="prev"', shown)
     assert listed(page(client, LIST + newer[1])) == seen[1]
+
+
+def test_a_search_from_a_later_page_finds_what_is_on_an_earlier_one(staff, new):
+    client = staff(superuser=True)
+    session_id = new(4711, _session_expiry=10_000_000)
+    for _ in range(101):
+        new()
+    older = re.search(r'href="(\?after=[^"]+)" rel="next"', page(client))
+    form = search_form(page(client, LIST + older[1]))
+    assert listed(page(client, **{**form, "q": "4711"})) == [session_id]
 
 
 @pytest.mark.parametrize("place", ["after", "before"])
