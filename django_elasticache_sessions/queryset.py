@@ -43,7 +43,7 @@ class LiveSessionQuerySet(models.QuerySet["LiveSession"]):
     def of_users(self, user_ids: Iterable[str]) -> Self:
         """Return the question narrowed to users, by the ids that Django keeps in sessions."""
         clone = self._clone()
-        clone._user_ids = tuple(user_ids)
+        clone._user_ids = _narrowed(self._user_ids, user_ids)
         return clone
 
     def page(self, *, after: str | None, before: str | None) -> tuple[Self, str | None, str | None]:
@@ -93,9 +93,9 @@ class LiveSessionQuerySet(models.QuerySet["LiveSession"]):
             return clone
         [(name, value)] = kwargs.items() if len(kwargs) == 1 and not args else [("", None)]
         if name in ("pk", "session_id", "session_id__exact"):
-            clone._session_ids = (str(value),)
+            clone._session_ids = _narrowed(self._session_ids, (str(value),))
         elif name in ("pk__in", "session_id__in") and value is not None:
-            clone._session_ids = tuple(map(str, value))
+            clone._session_ids = _narrowed(self._session_ids, map(str, value))
         else:
             self._refuse()
         return clone
@@ -135,13 +135,16 @@ class LiveSessionQuerySet(models.QuerySet["LiveSession"]):
         return self._found
 
     def _read(self) -> list[live.LiveSession]:
-        if self._session_ids is not None:
-            sessions = live.get_all(self._session_ids)
+        if self._user_ids is None:
+            sessions = live.get_all(self._session_ids or ())
         else:
-            sessions = [
-                session for user_id in self._user_ids or () for session in live.for_user(user_id)
-            ]
-        return sorted(sessions, key=lambda session: _place(session).order)
+            sessions = [session for user_id in self._user_ids for session in live.for_user(user_id)]
+        return sorted(filter(self._takes, sessions), key=lambda session: _place(session).order)
+
+    def _takes(self, session: live.LiveSession) -> bool:
+        if self._session_ids is not None and session.session_id not in self._session_ids:
+            return False
+        return self._kind == "all" or session.is_signed_in == (self._kind == "signed-in")
 
     def _filled(self, sessions: Sequence[live.LiveSession]) -> Self:
         users = _users({session.user_id for session in sessions if session.user_id})
@@ -175,6 +178,10 @@ class LiveSessionQuerySet(models.QuerySet["LiveSession"]):
     datetimes = delete = earliest = exclude = explain = extra = get_or_create = in_bulk = _refuse
     intersection = difference = iterator = latest = raw = union = update = _refuse
     update_or_create = values = values_list = alias = reverse = distinct = _refuse
+
+
+def _narrowed(ids: tuple[str, ...] | None, to: Iterable[str]) -> tuple[str, ...]:
+    return tuple(one for one in dict.fromkeys(to) if ids is None or one in ids)
 
 
 def _place(session: live.LiveSession) -> Place:

@@ -400,6 +400,41 @@ def test_the_list_is_filtered(staff, new, whose):
     assert found == expected.get(whose, {own, user, nobody})
 
 
+@pytest.mark.parametrize(
+    ("whose", "query", "expected"),
+    [
+        ("mine", "anna", set()),
+        ("mine", "OWN-SID", {"own"}),
+        ("mine", "SID", set()),
+        ("anonymous", "anna", set()),
+        ("anonymous", "SID", set()),
+        ("signed-in", "anna", {"hers"}),
+        ("signed-in", "SID", {"hers"}),
+    ],
+)
+def test_the_filter_and_the_search_hold_together(staff, new, whose, query, expected):
+    client = staff(superuser=True)
+    anna = User.objects.create(username="anna")
+    ids = {"own": client.session.session_id, "hers": new(anna.pk), "nobody's": new()}
+    query = {"SID": ids["hers"], "OWN-SID": ids["own"]}.get(query, query)
+    shown = page(client, whose=whose, q=query)
+    assert set(listed(shown)) == {ids[name] for name in expected}
+    assert f"{len(expected)} live session" in shown
+
+
+def test_what_the_filter_hides_is_not_ended(staff, new):
+    client = staff(superuser=True)
+    anonymous, signed_in = new(), new(7)
+    data = {
+        "action": "delete_selected",
+        "_selected_action": [anonymous, signed_in],
+        "post": "yes",
+    }
+    client.post(f"{LIST}?whose=anonymous", data)
+    assert live.get(anonymous) is None
+    assert live.get(signed_in)
+
+
 def test_pages_go_older_and_newer(staff, engine):
     client = staff(superuser=True)
     for age in range(1000, 1230):
