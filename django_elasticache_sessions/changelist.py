@@ -92,6 +92,8 @@ class LiveSessionChangeList(ChangeList):
         try:
             page = queryset.page(after=after, before=None if after else before)
         except ValueError:
+            page = None
+        if page is None or ((after or before) and not page[0]):
             messages.warning(request, _("That page does not exist; this is the first one."))
             page = queryset.page(after=None, before=None)
         self.result_list, self.newer, self.older = page

@@ -29,6 +29,7 @@ from .operations import (
 T = TypeVar("T")
 Kind = Literal["all", "signed-in", "anonymous"]
 _MIRROR = bytes(range(255, -1, -1))
+_MOST_EXPIRES = 10**12 - 1
 _CURSOR = re.compile(r"([sa])(\d{1,12})\.(.{22})", re.ASCII)
 #: How often a page is filled up again where entries turn out to be of sessions that are gone.
 _REFILLS = 50
@@ -60,6 +61,10 @@ class Place(NamedTuple):
 
     def __str__(self) -> str:
         return f"{'s' if self.is_signed_in else 'a'}{self.expires}.{self.sid}"
+
+    def moved(self, *, seconds: int) -> Place:
+        """Return a place that is so much earlier in the list, or later where it is negative."""
+        return self._replace(expires=min(max(0, self.expires + seconds), _MOST_EXPIRES))
 
     @property
     def order(self) -> tuple[int, bool, bytes]:

@@ -13,7 +13,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
-from typing import Any, TypeVar
+from operator import index
+from typing import Any, TypeVar, get_args
 
 from django.conf import settings
 from django.contrib.auth import SESSION_KEY as USER_ID_FIELD
@@ -97,7 +98,8 @@ def page(
     """Return up to `limit` sessions (at most 1000), by expiry, the last to expire first.
 
     `after` is a page's `older`, `before` its `newer`; sessions that come and go meanwhile move
-    nothing else. Raises `ValueError` for any other text, and for both at once.
+    nothing else, and a page without sessions leads back. Raises `ValueError` for any other text or
+    kind, and for both at once; `TypeError` for a limit that is no whole number.
     """
     return _run(_page(after, limit, before=before, kind=kind))
 
@@ -222,8 +224,10 @@ def _count() -> Operation[Counts]:
 def _page(after: str | None, limit: int, *, before: str | None, kind: Kind) -> Operation[Page]:
     if after is not None and before is not None:
         raise ValueError("Give after or before, not both.")
-    if not 1 <= limit <= MAX_PAGE:
+    if not 1 <= (limit := index(limit)) <= MAX_PAGE:
         raise ValueError(f"limit is {limit}, expected 1 to {MAX_PAGE}.")
+    if kind not in get_args(Kind):
+        raise ValueError("This is no kind: expected 'all', 'signed-in' or 'anonymous'.")
     places = {
         "after": None if after is None else Place.parse(after),
         "before": None if before is None else Place.parse(before),
@@ -232,7 +236,14 @@ def _page(after: str | None, limit: int, *, before: str | None, kind: Kind) -> O
     found, has_more = yield from _ask(
         lambda source: source.page(naming, kind=kind, limit=limit, wanted=_WANTED, **places)
     )
-    newer, older = (str(_place(found[0])), str(_place(found[-1]))) if found else (before, after)
+    newer: str | None
+    older: str | None
+    if found:
+        newer, older = str(_place(found[0])), str(_place(found[-1]))
+    else:
+        # Back over the place itself: its own session may still be there.
+        newer = before or (after and str(Place.parse(after).moved(seconds=-1)))
+        older = after or (before and str(Place.parse(before).moved(seconds=1)))
     return Page(
         sessions=tuple(_live(item) for item in found),
         newer=newer if (has_more if before else after) else None,

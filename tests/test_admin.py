@@ -473,6 +473,17 @@ def test_a_forged_place_shows_the_first_page(staff, new, place):
     assert "That page does not exist" in shown
 
 
+@pytest.mark.parametrize("query", ["", "7"])
+@pytest.mark.parametrize("place", ["after", "before"])
+def test_a_page_whose_sessions_have_gone_is_the_first_one(staff, new, place, query):
+    client = staff(superuser=True)
+    session_id = new(7)
+    expires = {"after": "0", "before": "999999999999"}[place]
+    shown = page(client, q=query, **{place: f"a{expires}.{UNKNOWN_ID}"})
+    assert session_id in listed(shown)
+    assert "That page does not exist" in shown
+
+
 @pytest.mark.parametrize(
     "query", ["?nonsense=1", "?session_id=x", "?e=1", "?p=99", "?all=", "?o=3"]
 )

@@ -111,6 +111,35 @@ def test_pages_stay_right_while_sessions_come_and_go(new):
     assert ids(second.sessions) == [made[n].session_id for n in (5, 6, 8, 9, 10)]
 
 
+def test_a_page_whose_sessions_have_gone_leads_back_to_those_that_are_left(new):
+    made = [new(age=5000 - 100 * n) for n in range(4)]
+    older = live.page(limit=2).older
+    newer = live.page(older, 2).newer
+    for session in made[2:]:
+        session.delete()
+    page = live.page(older, 2)
+    assert (ids(page.sessions), page.older) == ([], None)
+    assert page.newer
+    assert ids(live.page(limit=2, before=page.newer).sessions) == ids(made[:2])
+    for session in made[:2]:
+        session.delete()
+    last = new(age=1000)
+    page = live.page(limit=2, before=newer)
+    assert (ids(page.sessions), page.newer) == ([], None)
+    assert page.older
+    assert ids(live.page(page.older, 2).sessions) == ids([last])
+
+
+def test_the_way_back_from_beyond_either_end_is_a_place(new):
+    session = new()
+    page = live.page("a0." + UNKNOWN_ID)
+    assert page.newer
+    assert ids(live.page(before=page.newer).sessions) == ids([session])
+    page = live.page(before="a999999999999." + UNKNOWN_ID)
+    assert page.older
+    assert ids(live.page(page.older).sessions) == ids([session])
+
+
 @pytest.mark.parametrize(
     "cursor",
     ["", "x", "s1", "s1.", "s1." + "A" * 21 + "B", "q1." + UNKNOWN_ID, "s-1." + UNKNOWN_ID],
@@ -124,6 +153,20 @@ def test_a_forged_place_is_refused(engine, cursor):
 def test_a_page_is_neither_empty_nor_endless(engine, limit):
     with pytest.raises(ValueError, match="expected 1 to 1000"):
         live.page(limit=limit)
+
+
+@pytest.mark.parametrize("limit", [2.5, "2", None])
+def test_a_limit_that_is_no_whole_number_is_refused_and_costs_no_store(new, limit):
+    new()
+    with pytest.raises(TypeError, match="integer"):
+        live.page(limit=limit)
+    assert "open" not in live.stats().breakers.values()
+    assert len(live.page(limit=1).sessions) == 1
+
+
+def test_a_kind_that_is_none_is_refused(engine):
+    with pytest.raises(ValueError, match="expected 'all', 'signed-in' or 'anonymous'"):
+        live.page(kind="evil")
 
 
 def test_one_goes_either_way(engine):
