@@ -15,6 +15,8 @@ from .management.users import find_user_ids
 
 _PLACES = ("after", "before")
 _PRESERVED = "_changelist_filters"
+_WHOSE = "whose"
+_CHOICES = {"signed-in": _("Signed in"), "anonymous": _("Anonymous"), "mine": _("Your own")}
 
 
 def conceal_session_keys(request: HttpRequest) -> bool:
@@ -54,15 +56,11 @@ class KindFilter(admin.SimpleListFilter):
     """Whose sessions to list."""
 
     title = _("whose")
-    parameter_name = "whose"
+    parameter_name = _WHOSE
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
         """Return the choices."""
-        return [
-            ("signed-in", _("Signed in")),
-            ("anonymous", _("Anonymous")),
-            ("mine", _("Your own")),
-        ]
+        return list(_CHOICES.items())
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         """Narrow the list to the choice."""
@@ -105,6 +103,12 @@ class LiveSessionChangeList(ChangeList):
             # Another filter or search begins at the first page; the search form repeats `params`.
             self.filter_params.pop(name, None)
             self.params.pop(name, None)
+        # What is no choice may be a session key.
+        if (whose := self.params.pop(_WHOSE, None)) in _CHOICES:
+            self.params[_WHOSE] = whose
+            self.filter_params[_WHOSE] = [whose]
+        else:
+            self.filter_params.pop(_WHOSE, None)
 
     def get_ordering_field_columns(self) -> dict[int, Any]:
         """Return nothing: there is one order."""
