@@ -12,14 +12,21 @@ from typing import Any, NamedTuple
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from . import rows
-from .dialects import sql
+from .dialects import dialect_of, sql
 from .homes import ask_database, get_homes
 from .keys import Naming, SessionName
 from .listing import Counts, Described, Kind, Place
 from .operations import Operation, StoredSession
 
 _COLUMNS = "sid, created, saved, expires, version, user_tag, fields, expires - {now}"
-_LIVE = "NOT is_ended AND expires > {now}"
+# Read once in a statement: PostgreSQL would read the clock for each row, and use no index for that.
+_NOW = "(SELECT {now})"
+_UNEXPIRED = f"expires > {_NOW}"
+_LIVE = f"NOT is_ended AND {_UNEXPIRED}"
+# From a place on: the bounds of a range in the index, its order, and those of equal expiries. One
+# lower bound, for SQLite takes either of two.
+_OLDER = (f"{_UNEXPIRED} AND expires <= %s", "DESC", ">", "ASC")
+_NEWER = (f"expires >= {{greatest}}({_NOW} + 1, %s)", "ASC", "<", "DESC")
 _OF_KIND = {"all": "", "signed-in": " AND user_tag <> ''", "anonymous": " AND user_tag = ''"}
 
 
@@ -141,13 +148,13 @@ def _page(
     *,
     is_newer: bool,
 ) -> list[rows.Row | bytes]:
-    beyond, order = ("> %s", "ASC") if is_newer else ("< %s", "DESC")
-    sid_beyond, sid_order = ("< %s", "DESC") if is_newer else ("> %s", "ASC")
-    place = f" AND (expires {beyond} OR (expires = %s AND sid {sid_beyond}))" if at else ""
+    beyond, order, sid_beyond, sid_order = _NEWER if is_newer else _OLDER
+    place = f"{beyond} AND (expires <> %s OR sid {sid_beyond} %s)" if at else _UNEXPIRED
     query = (
-        f"SELECT {_COLUMNS} FROM {{table}} WHERE {_LIVE}{of_kind}{place} "
+        f"SELECT {_COLUMNS} FROM {{table}} WHERE NOT is_ended AND {place}{of_kind} "
         f"ORDER BY expires {order}, sid {sid_order} LIMIT %s"
     )
+    query = query.replace("{greatest}", dialect_of(connection).greatest)
     parameters = [*((at[0], at[0], at[1]) if at else ()), limit]
     return _read(connection, query, parameters)
 

@@ -1,0 +1,108 @@
+"""How the databases look for live sessions among many: by the index, from the place asked for."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+
+import pytest
+from django.db import connections
+
+from django_elasticache_sessions import live
+from django_elasticache_sessions.models import FallbackSession
+
+MANY = 5_000
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def alias(request, valkey, settings, fallback_database) -> str:
+    """The alias of a database with many rows, which knows how many."""
+    settings.SESSION_ENGINE = "django_elasticache_sessions.backends.cached_db"
+    alias = fallback_database(request.param)
+    now = int(time.time())
+    FallbackSession.objects.using(alias).bulk_create(
+        FallbackSession(
+            sid=f"{number:032x}",
+            fields={"cart": "x" * 500},
+            user_tag="A" * 22 if number % 2 else "",
+            created=now * 1_000_000,
+            saved=now,
+            expires=now + 1000 + number,
+            version=1,
+            is_ended=False,
+        )
+        for number in range(MANY)
+    )
+    vacuum = "VACUUM ANALYZE" if request.param == "postgresql" else "ANALYZE"
+    with connections[alias].cursor() as cursor:
+        cursor.execute(vacuum)
+    return alias
+
+
+def plan_of(alias: str, question: Callable[[], object]) -> str:
+    """Return the database's plan for the last statement of a question."""
+    asked = []
+
+    def note(execute, sql, params, many, context):
+        asked.append((sql, params))
+        return execute(sql, params, many, context)
+
+    connection = connections[alias]
+    with connection.execute_wrapper(note):
+        question()
+    how = "EXPLAIN (COSTS OFF)" if connection.vendor == "postgresql" else "EXPLAIN QUERY PLAN"
+    with connection.cursor() as cursor:
+        cursor.execute(f"{how} {asked[-1][0]}", asked[-1][1])
+        return "\n".join(str(row[-1]) for row in cursor.fetchall())
+
+
+def place_of(number: int) -> str:
+    """Return the place of one of the rows among the others."""
+    newest = live.page(limit=1).sessions[0]
+    expires = int(newest.expires.timestamp()) - MANY + 1 + number
+    return f"a{expires}.{'A' * 22}"
+
+
+def steps_of(alias: str, question: Callable[[], object]) -> int:
+    """Return how many thousands of steps SQLite's machine took."""
+    steps = 0
+
+    def note() -> int:
+        nonlocal steps
+        steps += 1
+        return 0
+
+    connections[alias].ensure_connection()
+    connections[alias].connection.set_progress_handler(note, 1000)
+    question()
+    connections[alias].connection.set_progress_handler(None, 0)
+    return steps
+
+
+@pytest.mark.parametrize("direction", ["after", "before"])
+@pytest.mark.parametrize("kind", ["all", "signed-in", "anonymous"])
+@pytest.mark.parametrize("alias", ["postgresql"], indirect=True)
+def test_a_far_page_begins_in_the_index_of_postgresql_at_its_place(alias, direction, kind):
+    place = place_of(MANY // 2)
+    plan = plan_of(alias, lambda: live.page(limit=10, kind=kind, **{direction: place}))
+    condition = {"after": r"expires <= \d", "before": r"expires >= GREATEST\("}[direction]
+    assert re.search(f"Index Cond: .*{condition}", plan)
+    assert not re.search("Seq Scan|Bitmap", plan)
+    # Sorted is only what expires in the same second.
+    assert not re.search("(?<!Incremental) Sort$", plan, re.MULTILINE)
+
+
+@pytest.mark.parametrize("direction", ["after", "before"])
+@pytest.mark.parametrize("kind", ["all", "signed-in", "anonymous"])
+@pytest.mark.parametrize("alias", ["sqlite"], indirect=True)
+def test_a_far_page_begins_in_the_index_of_sqlite_at_its_place(alias, direction, kind):
+    place = place_of(MANY // 2)
+
+    def far() -> None:
+        live.page(limit=10, kind=kind, **{direction: place})
+
+    bounds = {"after": "(expires>? AND expires<?)", "before": "(expires>?)"}[direction]
+    assert bounds in plan_of(alias, far)
+    # A row that is passed over takes five steps or more.
+    assert steps_of(alias, far) <= 2
