@@ -258,7 +258,7 @@ class LiveSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return self._served(request, self._sizes, request)
 
     def _sizes(self, request: HttpRequest) -> HttpResponse:
-        found = sizes.examine(live.page(limit=live.MAX_PAGE).sessions)
+        found = sizes.look()
         return self._page(
             request,
             "sizes",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode, b64encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,9 @@ class Dialect:
     on_conflict: str = " ON CONFLICT (sid) DO UPDATE SET "
     #: What was to be inserted, where a row was there.
     excluded: str = "excluded.{0}"
+    #: The stored object with the bytes of each value in its place, but for members in `wanted`;
+    #: empty where the database cannot take an object apart.
+    sized: str = ""
 
 
 DIALECTS = {
@@ -38,11 +41,20 @@ DIALECTS = {
         now="FLOOR(EXTRACT(EPOCH FROM CLOCK_TIMESTAMP()))::bigint",
         json="%s::jsonb",
         merged="JSONB_STRIP_NULLS({{table}}.fields || ({patch})::jsonb)",
+        sized="(CASE WHEN JSONB_TYPEOF(fields) <> 'object' THEN fields ELSE ("
+        "SELECT COALESCE(JSONB_OBJECT_AGG(key, CASE WHEN JSONB_TYPEOF(value) <> 'string' THEN NULL "
+        "WHEN key IN ({wanted}) THEN value "
+        "ELSE TO_JSONB(LENGTH(RTRIM(value #>> '{{{{}}}}', '=')) * 3 / 4) END), '{{{{}}}}') "
+        "FROM JSONB_EACH(fields)) END)",
     ),
     "sqlite": Dialect(
         now="CAST(STRFTIME('%%s', 'now') AS integer)",
         merged="JSON_PATCH({{table}}.fields, {patch})",
         greatest="MAX",
+        sized="(CASE WHEN JSON_TYPE(fields) <> 'object' THEN fields ELSE ("
+        "SELECT JSON_GROUP_OBJECT(key, CASE WHEN type <> 'text' THEN NULL "
+        "WHEN key IN ({wanted}) THEN value ELSE LENGTH(RTRIM(value, '=')) * 3 / 4 END) "
+        "FROM JSON_EACH(fields)) END)",
     ),
     "mysql": Dialect(
         now="UNIX_TIMESTAMP()",
@@ -84,6 +96,29 @@ def from_json(text: Any) -> dict[str, bytes]:
         return {_name(member): b64decode(value, validate=True) for member, value in members.items()}
     except (ValueError, TypeError, AttributeError):
         raise InvalidValue("its row in the database is damaged") from None
+
+
+def sized_fields(
+    connection: BaseDatabaseWrapper, wanted: Collection[str]
+) -> tuple[str, Sequence[str]]:
+    """Return SQL for the sizes of a row's values and the wanted values, and its parameters."""
+    template = dialect_of(connection).sized
+    if not template:
+        return "fields", ()
+    places = ", ".join(["%s"] * len(wanted))
+    return template.format(wanted=places), [_member(name) for name in wanted]
+
+
+def from_sized(text: Any) -> tuple[dict[str, bytes], dict[str, int]]:
+    """Return the values and sizes, in bytes, of what `sized_fields` told. Raises `InvalidValue`."""
+    try:
+        members = json.loads(text) if isinstance(text, (str, bytes)) else text
+        told = {name: size for name, size in members.items() if isinstance(size, int)}
+        values = from_json({name: members[name] for name in members if name not in told})
+        sizes = {_name(member): size for member, size in told.items()}
+    except (ValueError, TypeError, AttributeError):
+        raise InvalidValue("its row in the database is damaged") from None
+    return values, sizes | {name: len(value) for name, value in values.items()}
 
 
 def _member(name: str) -> str:

@@ -12,14 +12,15 @@ from typing import Any, NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from . import rows
-from .dialects import dialect_of, sql
+from .dialects import dialect_of, from_sized, sized_fields, sql
+from .exceptions import InvalidValue
 from .homes import ask_database, get_homes
 from .keys import Naming, SessionName
 from .listing import Counts, Described, Kind, Place
 from .operations import Operation, StoredSession
 
-_COLUMNS = "sid, created, saved, expires, version, user_tag, fields, expires - {now}"
+_Found = Sequence[Any]
+_COLUMNS = "sid, created, saved, expires, version, user_tag"
 # Read once in a statement: PostgreSQL would read the clock for each row, and use no index for that.
 _NOW = "(SELECT {now})"
 _UNEXPIRED = f"expires > {_NOW}"
@@ -93,28 +94,27 @@ def page(
     key = (at.expires, naming.from_sid(at.sid).digest.hex()) if at else None
     is_newer = before is not None
     found = yield from ask_database(
-        get_homes(), _page, _OF_KIND[kind], key, limit + 1, is_newer=is_newer
+        get_homes(), _page, _OF_KIND[kind], key, limit + 1, wanted, is_newer=is_newer
     )
-    described = [_described(naming, row) for row in found[:limit] if not isinstance(row, bytes)]
+    described = _described(naming, found[:limit])
     return (described[::-1] if is_newer else described), len(found) > limit
 
 
 def of_user(naming: Naming, user_id: str, *, wanted: Collection[str]) -> Operation[list[Described]]:
     """See listing.of_user()."""
-    found = yield from ask_database(
-        get_homes(), _of_user, naming.user_tags(user_id), whole=bool(wanted)
-    )
-    return [_described(naming, row) for row in found if not isinstance(row, bytes)]
+    found = yield from ask_database(get_homes(), _of_user, naming.user_tags(user_id), wanted)
+    return _described(naming, found)
 
 
 def describe(
     naming: Naming, names: Sequence[SessionName], *, wanted: Collection[str]
 ) -> Operation[list[Described]]:
     """See listing.describe()."""
-    digests = tuple(name.digest for name in names)
-    found = yield from ask_database(get_homes(), rows.load, digests)
-    by_digest = {row.sid: row for row in found}
-    return [_described(naming, by_digest[sid]) for sid in digests if sid in by_digest]
+    if not names:
+        return []
+    found = yield from ask_database(get_homes(), _named, names, wanted)
+    described = {item.stored.name: item for item in _described(naming, found)}
+    return [described[name] for name in names if name in described]
 
 
 def following(
@@ -154,27 +154,35 @@ def _page(
     of_kind: str,
     at: tuple[int, str] | None,
     limit: int,
+    wanted: Collection[str],
     *,
     is_newer: bool,
-) -> list[rows.Row | bytes]:
+) -> list[_Found]:
     beyond, order, sid_beyond, sid_order = _NEWER if is_newer else _OLDER
     place = f"{beyond} AND (expires <> %s OR sid {sid_beyond} %s)" if at else _UNEXPIRED
+    place = place.replace("{greatest}", dialect_of(connection).greatest)
     query = (
-        f"SELECT {_COLUMNS} FROM {{table}} WHERE NOT is_ended AND {place}{of_kind} "
+        f"FROM {{table}} WHERE NOT is_ended AND {place}{of_kind} "
         f"ORDER BY expires {order}, sid {sid_order} LIMIT %s"
     )
-    query = query.replace("{greatest}", dialect_of(connection).greatest)
     parameters = [*((at[0], at[0], at[1]) if at else ()), limit]
-    return _read(connection, query, parameters)
+    return _read(connection, query, parameters, wanted)
 
 
 def _of_user(
-    connection: BaseDatabaseWrapper, tags: Sequence[str], *, whole: bool
-) -> list[rows.Row | bytes]:
+    connection: BaseDatabaseWrapper, tags: Sequence[str], wanted: Collection[str]
+) -> list[_Found]:
     places = ", ".join(["%s"] * len(tags))
-    columns = _COLUMNS if whole else _COLUMNS.replace("fields", "'{{}}'")
-    query = f"SELECT {columns} FROM {{table}} WHERE user_tag IN ({places}) AND {_LIVE}"
-    return _read(connection, query, tags)
+    query = f"FROM {{table}} WHERE user_tag IN ({places}) AND {_LIVE}"
+    return _read(connection, query, tags, wanted)
+
+
+def _named(
+    connection: BaseDatabaseWrapper, names: Sequence[SessionName], wanted: Collection[str]
+) -> list[_Found]:
+    places = ", ".join(["%s"] * len(names))
+    query = f"FROM {{table}} WHERE sid IN ({places}) AND {_LIVE}"
+    return _read(connection, query, [name.digest.hex() for name in names], wanted)
 
 
 def _first_of(conditions: Iterable[str]) -> str:
@@ -189,13 +197,28 @@ def _running_totals(numbers: Iterable[Sequence[int]]) -> list[Counts]:
 
 
 def _read(
-    connection: BaseDatabaseWrapper, query: str, parameters: Sequence[Any]
-) -> list[rows.Row | bytes]:
+    connection: BaseDatabaseWrapper,
+    query: str,
+    parameters: Sequence[Any],
+    wanted: Collection[str],
+) -> list[_Found]:
+    fields, members = sized_fields(connection, wanted) if wanted else ("'{{}}'", ())
     with connection.cursor() as cursor:
-        cursor.execute(sql(connection, query), parameters)
-        return [rows.row_or_sid(found) for found in cursor.fetchall()]
+        cursor.execute(
+            sql(connection, f"SELECT {_COLUMNS}, {fields} {query}"), [*members, *parameters]
+        )
+        return list(cursor.fetchall())
 
 
-def _described(naming: Naming, row: rows.Row) -> Described:
-    stored = StoredSession(naming.from_digest(row.sid), *row[1:7])
-    return Described(stored, {name: len(value) for name, value in row.fields.items()})
+def _described(naming: Naming, found: Iterable[_Found]) -> list[Described]:
+    """Make sense of rows; what is damaged is left out."""
+    described = []
+    for sid, created, saved, expires, version, user_tag, fields in found:
+        try:
+            values, sizes = from_sized(fields)
+        except InvalidValue:
+            continue
+        name = naming.from_digest(bytes.fromhex(sid))
+        stored = StoredSession(name, created, saved, expires, version, user_tag, values)
+        described.append(Described(stored, sizes))
+    return described

@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
+from django.contrib.auth import SESSION_KEY
 from django.db import connections
 
-from django_elasticache_sessions import live
+from django_elasticache_sessions import live, rows
+from django_elasticache_sessions.backends.cached_db import SessionStore
+from django_elasticache_sessions.conf import get_configuration
 from django_elasticache_sessions.models import FallbackSession
 
 MANY = 5_000
@@ -40,20 +44,26 @@ def alias(request, valkey, settings, fallback_database) -> str:
     return alias
 
 
-def plan_of(alias: str, question: Callable[[], object]) -> str:
-    """Return the database's plan for the last statement of a question."""
+def asked_by(alias: str, question: Callable[[], object]) -> tuple[str, Any]:
+    """Return the last statement of a question, and its parameters."""
     asked = []
 
     def note(execute, sql, params, many, context):
         asked.append((sql, params))
         return execute(sql, params, many, context)
 
-    connection = connections[alias]
-    with connection.execute_wrapper(note):
+    with connections[alias].execute_wrapper(note):
         question()
+    return asked[-1]
+
+
+def plan_of(alias: str, question: Callable[[], object]) -> str:
+    """Return the database's plan for the last statement of a question."""
+    connection = connections[alias]
+    asked, parameters = asked_by(alias, question)
     how = "EXPLAIN (COSTS OFF)" if connection.vendor == "postgresql" else "EXPLAIN QUERY PLAN"
     with connection.cursor() as cursor:
-        cursor.execute(f"{how} {asked[-1][0]}", asked[-1][1])
+        cursor.execute(f"{how} {asked}", parameters)
         return "\n".join(str(row[-1]) for row in cursor.fetchall())
 
 
@@ -116,3 +126,34 @@ def test_live_sessions_are_counted_in_an_index_alone(alias, question):
         assert "Seq Scan" not in plan
     else:
         assert "USING COVERING INDEX elasticache_sessions_live" in plan
+
+
+@pytest.mark.parametrize("vendor", ["sqlite", "postgresql"])
+@pytest.mark.parametrize(
+    "question",
+    [
+        lambda session_id: live.page(),
+        lambda session_id: live.for_user(7),
+        live.get,
+        lambda session_id: live.get_all([session_id]),
+    ],
+    ids=["page", "for_user", "get", "get_all"],
+)
+def test_no_value_leaves_the_database_that_is_not_shown(
+    valkey, settings, fallback_database, vendor, question
+):
+    settings.SESSION_ENGINE = "django_elasticache_sessions.backends.cached_db"
+    alias = fallback_database(vendor)
+    session = SessionStore()
+    session.update({SESSION_KEY: "7", "cart": "0123456789abcdef" * 50_000, 'quo"te ключ ~': 1})
+    session.save()
+    asked, parameters = asked_by(alias, lambda: question(str(session.session_id)))
+    with connections[alias].cursor() as cursor:
+        cursor.execute(asked, parameters)
+        assert len(repr(cursor.fetchall())) < 1000
+    found = live.get(str(session.session_id), with_values=True)
+    assert found is not None
+    assert found.values == dict(session.items())
+    name = get_configuration().naming.from_sid(found.session_id)
+    [row] = rows.load(connections[alias], [name.digest])
+    assert found.field_sizes == {field: len(value) for field, value in row.fields.items()}
