@@ -81,14 +81,13 @@ class Options:
     cloudwatch: CloudWatchOptions | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Configuration:
-    """Everything the store needs to know, derived from the settings once."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outline:
+    """What the store needs to know besides its encryption keys."""
 
     options: Options
     alias: str
     naming: Naming
-    policy: CodecPolicy
     #: The most bytes a stored session may have to be read.
     load_limit_bytes: int
     #: How long an answer of the session cache is waited for.
@@ -115,12 +114,30 @@ class Configuration:
         return CACHE_ENGINE in self.options.previous_engines
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configuration(Outline):
+    """Everything the store needs to know, derived from the settings once."""
+
+    policy: CodecPolicy
+
+
 def get_configuration() -> Configuration:
     """Return the configuration in force. Raises `ImproperlyConfigured` for the first problem."""
     global _current
     if _current is None:
-        _current = _build()
+        _current = _build(get_outline())
     return _current
+
+
+def get_outline() -> Outline:
+    """Return what needs no encryption keys, and so nothing of KMS.
+
+    Raises `ImproperlyConfigured` for the first problem.
+    """
+    global _outline
+    if _outline is None:
+        _outline = _build_outline()
+    return _outline
 
 
 def read_options(raw: object) -> tuple[Options, list[Problem]]:
@@ -158,34 +175,45 @@ def open_keys_at_start() -> None:
         get_configuration()
 
 
-def _build() -> Configuration:
+def _build_outline() -> Outline:
     options, problems = read_options(getattr(settings, SETTING, {}))
     if problems:
         raise ImproperlyConfigured(f"{problems[0].message} {problems[0].hint}")
-    # A fallback that repeats the key would be asked for twice.
-    secrets = dict.fromkeys(
-        force_bytes(key) for key in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
-    )
-    load_limit_bytes = max(_LOAD_LIMIT_BYTES, 4 * options.max_session_bytes)
-    return Configuration(
+    return Outline(
         options=options,
         alias=settings.SESSION_CACHE_ALIAS,
         naming=Naming(
             options.key_prefix,
             options.index_buckets,
-            tuple(derive(secret, "index") for secret in secrets),
+            tuple(derive(secret, "index") for secret in _secret_keys()),
         ),
-        policy=CodecPolicy(
-            ring=KeyRing.from_secrets(
-                secrets_in_force(options.kms_wrapped_keys, options.encryption_keys, tuple(secrets))
-            ),
-            encrypt=options.encrypt,
-            compress_above_bytes=options.compress_above_bytes,
-            inflate_limit_bytes=load_limit_bytes,
-        ),
-        load_limit_bytes=load_limit_bytes,
+        load_limit_bytes=max(_LOAD_LIMIT_BYTES, 4 * options.max_session_bytes),
         patience_seconds=_patience(settings.SESSION_CACHE_ALIAS),
     )
+
+
+def _build(outline: Outline) -> Configuration:
+    options = outline.options
+    secrets = secrets_in_force(options.kms_wrapped_keys, options.encryption_keys, _secret_keys())
+    return Configuration(
+        options=options,
+        alias=outline.alias,
+        naming=outline.naming,
+        load_limit_bytes=outline.load_limit_bytes,
+        patience_seconds=outline.patience_seconds,
+        policy=CodecPolicy(
+            ring=KeyRing.from_secrets(secrets),
+            encrypt=options.encrypt,
+            compress_above_bytes=options.compress_above_bytes,
+            inflate_limit_bytes=outline.load_limit_bytes,
+        ),
+    )
+
+
+def _secret_keys() -> tuple[bytes, ...]:
+    keys = (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
+    # A fallback that repeats the key would be asked for twice.
+    return tuple(dict.fromkeys(force_bytes(key) for key in keys))
 
 
 def _patience(alias: str) -> float:
@@ -348,13 +376,14 @@ _HINTS = {
 }
 
 _SETTINGS = (SETTING, "CACHES", "SECRET_KEY", "SECRET_KEY_FALLBACKS", "SESSION_CACHE_ALIAS")
+_outline: Outline | None = None
 _current: Configuration | None = None
 
 
 def _forget(*, setting: str, **kwargs: Any) -> None:
-    global _current
+    global _outline, _current
     if setting in _SETTINGS:
-        _current = None
+        _outline = _current = None
 
 
 setting_changed.connect(_forget, dispatch_uid="django_elasticache_sessions.conf")

@@ -17,7 +17,8 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 
 from django_elasticache_sessions.backends.cache import SessionStore
-from django_elasticache_sessions.conf import get_configuration
+from django_elasticache_sessions.conf import CACHE_ENGINE, CACHED_DB_ENGINE, get_configuration
+from django_elasticache_sessions.doctor import examine
 from django_elasticache_sessions.elasticache import aws as aws_module
 from django_elasticache_sessions.elasticache import kms
 from django_elasticache_sessions.middleware import SessionMiddleware
@@ -438,3 +439,44 @@ def test_no_key_is_logged_or_shown(aws, valkey, wrap, use_keys, caplog):
     assert "urllib3" in caplog.text
     for shape in (*shapes, shapes[1][:40], "secret0of0kms"):
         assert shape not in shown
+
+
+class TestTheCommands:
+    """While KMS opens no key."""
+
+    @pytest.fixture(autouse=True)
+    def _closed(self, settings, fallback_database, aws, valkey, wrap, use_keys):
+        settings.SESSION_ENGINE = CACHED_DB_ENGINE
+        alias = fallback_database("sqlite")
+        use_keys(wrap(), FALLBACK_DATABASE=alias)
+        aws.respond = lambda request: Answer(status=503)
+
+    @pytest.mark.parametrize(
+        "command",
+        [
+            ("sessionstats",),
+            ("clearsessions_cache",),
+            ("syncsessions",),
+            ("migratesessions", "--from", "django.contrib.sessions.backends.db"),
+            ("rekeysessions",),
+        ],
+    )
+    def test_commands_that_need_keys_end_with_what_mends_it(self, command):
+        with pytest.raises(CommandError, match="key 0 was not decrypted") as caught:
+            call_command(*command)
+        assert caught.value.returncode == 1
+
+    def test_the_doctor_tells_and_examines_what_needs_no_keys(self, settings):
+        findings = {finding.subject: finding for finding in examine(CACHED_DB_ENGINE)}
+        assert findings["encryption keys"].level == "problem"
+        assert "key 0 was not decrypted" in findings["encryption keys"].found
+        alias = settings.ELASTICACHE_SESSIONS["FALLBACK_DATABASE"]
+        for subject in ("server", "hash encoding", "waiting for the database"):
+            assert findings[subject].level == "ok"
+        assert f"database {alias!r}" in findings
+
+
+def test_the_doctor_says_that_kms_opened_the_keys(valkey, wrap, use_keys):
+    use_keys(wrap())
+    findings = {finding.subject: finding for finding in examine(CACHE_ENGINE)}
+    assert findings["encryption keys"].level == "ok"

@@ -10,7 +10,7 @@ from django.conf import settings
 from ..cloudwatch.metrics import NAMESPACE
 from ..cloudwatch.targets import Target, find
 from ..cloudwatch_options import CloudWatchOptions
-from ..conf import Configuration
+from ..conf import Outline
 from ..elasticache.aws import ask
 from ..exceptions import AWSUnavailable
 from .findings import Finding, advice, ok, problem, unknown
@@ -21,11 +21,11 @@ _WATCHED_ON_SERVERLESS = ("BytesUsedForCache", "ThrottledCmds")
 _MOST_PAGES = 20
 
 
-def get_target(configuration: Configuration) -> CloudWatchOptions | None:
+def get_target(outline: Outline) -> CloudWatchOptions | None:
     """Return which cache to ask about: `CLOUDWATCH`'s, or else the one signed in to by IAM."""
-    if configuration.options.cloudwatch:
-        return configuration.options.cloudwatch
-    options: Any = settings.CACHES[configuration.alias].get("OPTIONS", {})
+    if outline.options.cloudwatch:
+        return outline.options.cloudwatch
+    options: Any = settings.CACHES[outline.alias].get("OPTIONS", {})
     iam = options.get("IAM") if isinstance(options, Mapping) else None
     if not isinstance(iam, Mapping) or not iam.get("CACHE_NAME"):
         return None

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from django.core.checks import ERROR, Tags, run_checks
 from django.core.exceptions import ImproperlyConfigured
 
-from ..conf import CACHED_DB_ENGINE, Configuration, get_configuration
+from ..conf import CACHED_DB_ENGINE, Outline, get_configuration, get_outline
 from ..drivers.cluster.sync import ClusterDriver
 from ..drivers.sync import Driver, make_driver
 from ..exceptions import SessionStoreUnavailable
@@ -41,13 +41,15 @@ def examine(engine: str) -> Iterator[Finding]:
     if wrong:
         return
     is_durable = engine == CACHED_DB_ENGINE
-    configuration = get_configuration()
-    yield from _cache(configuration, is_durable=is_durable)
+    outline = get_outline()
+    if outline.options.kms_wrapped_keys is not None:
+        yield _keys()
+    yield from _cache(outline, is_durable=is_durable)
     if is_durable:
-        yield from database.examine(configuration.options.fallback_database)
-    target = cloud.get_target(configuration)
+        yield from database.examine(outline.options.fallback_database)
+    target = cloud.get_target(outline)
     if target:
-        is_named = configuration.options.cloudwatch is not None
+        is_named = outline.options.cloudwatch is not None
         yield from cloud.examine(target, is_named=is_named, is_durable=is_durable)
 
 
@@ -57,17 +59,28 @@ def _settings() -> Iterator[Finding]:
             yield problem("settings", str(message.msg), str(message.hint or ""))
 
 
-def _cache(configuration: Configuration, *, is_durable: bool) -> Iterator[Finding]:
+def _keys() -> Finding:
+    subject = "encryption keys"
+    try:
+        get_configuration()
+    except ImproperlyConfigured as closed:
+        return problem(
+            subject, str(closed), "Until then no process that starts can read or save sessions."
+        )
+    return ok(subject, "opened by KMS")
+
+
+def _cache(outline: Outline, *, is_durable: bool) -> Iterator[Finding]:
     subject = "session cache"
     try:
-        driver = make_driver(configuration.alias, _Quiet)
+        driver = make_driver(outline.alias, _Quiet)
     except ImproperlyConfigured as error:
         yield problem(subject, str(error), "Correct CACHES.")
         return
     pool = driver.pool
     yield from connection.judge_transport(pool.connection_class, pool.connection_kwargs)
     try:
-        facts = driver.run(probe.look(configuration, is_durable=is_durable))
+        facts = driver.run(probe.look(outline, is_durable=is_durable))
     except SessionStoreUnavailable as absent:
         yield _absent(driver, absent)
         return
@@ -79,7 +92,7 @@ def _cache(configuration: Configuration, *, is_durable: bool) -> Iterator[Findin
         beyond=facts.beyond,
         reads_elsewhere=facts.reads_elsewhere,
         rule=permissions.rules(
-            configuration.options.key_prefix,
+            outline.options.key_prefix,
             is_durable=is_durable,
             in_cluster=isinstance(driver, ClusterDriver),
         ),

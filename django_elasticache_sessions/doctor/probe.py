@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import scripts
-from ..conf import Configuration
+from ..conf import Outline
 from ..exceptions import ForeignType, SessionStoreUnavailable
 from ..keys import Naming, is_sid
 from ..listing import Counts
@@ -45,9 +45,9 @@ class Facts:
     slots: Sequence[tuple[int, int, str]] | None
 
 
-def look(configuration: Configuration, *, is_durable: bool) -> Operation[Facts]:
+def look(outline: Outline, *, is_durable: bool) -> Operation[Facts]:
     """Ask everything. Raises `SessionStoreUnavailable` where a server does not serve at all."""
-    naming = configuration.naming
+    naming = outline.naming
     round_trip, ahead = yield from _clock()
     infos = yield from _infos()
     user = yield from _ask("ACL", "WHOAMI")

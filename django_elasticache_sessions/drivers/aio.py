@@ -19,7 +19,7 @@ from django.contrib.sessions.backends.base import CreateError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ..breaker import Patience
-from ..conf import get_configuration
+from ..conf import get_outline
 from ..exceptions import InvalidValue, ReplyTooLarge, SessionStoreUnavailable
 from ..health import Health
 from ..operations import ORIGIN, Command, Operation
@@ -229,7 +229,7 @@ class Driver:
         began = self.patience.begin()
         try:
             send = self._locate if commands[-1] is ORIGIN else self._send
-            replies = await send(commands, get_configuration().load_limit_bytes)
+            replies = await send(commands, get_outline().load_limit_bytes)
         except SessionStoreUnavailable as problem:
             self.patience.answered()
             self.health.failed(problem)

@@ -20,7 +20,7 @@ from django.core.signals import setting_changed
 from redis.connection import BlockingConnectionPool, ConnectionPool
 
 from ..breaker import Patience
-from ..conf import get_configuration
+from ..conf import get_outline
 from ..exceptions import InvalidValue, ReplyTooLarge, SessionStoreUnavailable
 from ..health import Health
 from ..operations import ORIGIN, Command, Operation
@@ -228,7 +228,7 @@ class Driver:
         raise failure
 
     def _send(self, line: Line, commands: Sequence[Command], *, reused: bool) -> list[Any]:
-        limit = get_configuration().load_limit_bytes
+        limit = get_outline().load_limit_bytes
         try:
             replies = line.exchange(commands, limit)
         except WIRE_ERRORS as error:

@@ -9,7 +9,7 @@ from typing import Any
 from redis.connection import ConnectionPool
 
 from ...breaker import EndlessPatience
-from ...conf import get_configuration
+from ...conf import get_outline
 from ...exceptions import InvalidValue, SessionStoreUnavailable
 from ...health import Health
 from ...operations import ORIGIN, Command
@@ -74,7 +74,7 @@ class Asked:
         """Return the replies, or why there are none."""
         error, line = self._failure, self._line
         if line is not None and error is None:
-            limit = get_configuration().load_limit_bytes
+            limit = get_outline().load_limit_bytes
             try:
                 found = line.receive(len(self._commands), limit)
             except InvalidValue as problem:

@@ -7,6 +7,7 @@ import sys
 from datetime import timedelta
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from ... import live
@@ -18,8 +19,8 @@ from ..users import find_user_ids
 
 
 class Command(BaseCommand):
-    """Exit codes: 0 done; 1 a store is unavailable, nobody confirmed, or a system check failed;
-    2 wrong options, or a user that does not exist; 130 interrupted.
+    """Exit codes: 0 done; 1 a store or KMS is unavailable, nobody confirmed, or a system check
+    failed; 2 wrong options, or a user that does not exist; 130 interrupted.
     """
 
     help = (
@@ -85,6 +86,8 @@ class Command(BaseCommand):
         self.tally = Tally()
         try:
             self.run(**options)
+        except ImproperlyConfigured as problem:
+            raise CommandError(str(problem)) from None
         except SessionStoreUnavailable as problem:
             raise CommandError(f"{problem} {self.so_far()}") from None
         except KeyboardInterrupt:

@@ -68,7 +68,11 @@ class Command(BaseCommand):
                 f"SESSION_ENGINE is {settings.SESSION_ENGINE!r}; set it to one of "
                 f"{', '.join(ENGINES)} first."
             )
-        alias = cache_alias or get_configuration().options.previous_cache_alias
+        try:
+            configuration = get_configuration()
+        except ImproperlyConfigured as wrong:
+            raise CommandError(str(wrong)) from None
+        alias = cache_alias or configuration.options.previous_cache_alias
         if alias not in settings.CACHES:
             raise CommandError(f"CACHES has no alias {alias!r}. Give another with --cache-alias.")
         try:

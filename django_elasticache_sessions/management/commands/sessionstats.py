@@ -86,7 +86,10 @@ class Command(BaseCommand):
 
     def show(self, **options: Any) -> list[str]:
         """Ask, print and publish once; return what does not answer."""
-        stats = live.stats()
+        try:
+            stats = live.stats()
+        except ImproperlyConfigured as wrong:
+            raise CommandError(str(wrong)) from None
         readings, problem = _readings() if options["cloudwatch"] else (None, "")
         if options["json"]:
             told = _as_json(stats, readings, problem, **options)

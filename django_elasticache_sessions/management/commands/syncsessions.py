@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from ...conf import CACHED_DB_ENGINE
@@ -17,8 +18,8 @@ from ..arguments import positive
 
 
 class Command(BaseCommand):
-    """Exit codes: 0 done; 1 a store is unavailable, the engine is another one, or a system check
-    failed; 2 wrong options; 130 interrupted.
+    """Exit codes: 0 done; 1 a store or KMS is unavailable, the engine is another one, or a system
+    check failed; 2 wrong options; 130 interrupted.
     """
 
     help = (
@@ -70,6 +71,8 @@ class Command(BaseCommand):
             while True:
                 self.attempt(batch_size, as_json=options["json"])
                 time.sleep(interval)
+        except ImproperlyConfigured as problem:
+            raise CommandError(str(problem)) from None
         except SessionStoreUnavailable as problem:
             raise CommandError(f"{problem} Nothing is lost; run the command again.") from None
         except KeyboardInterrupt:
