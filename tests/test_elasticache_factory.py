@@ -63,6 +63,14 @@ def test_a_cluster_refuses_another_database_at_run_time_too():
         factory.connect("redis://127.0.0.1:1/3")
 
 
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0", "unix:///nowhere/valkey.sock"])
+def test_a_token_is_never_sent_without_tls(url):
+    iam = {"USER": "app", "CACHE_NAME": "sessions", "REGION": "eu-central-1"}
+    factory = ConnectionFactory({"IAM": iam})
+    with pytest.raises(ImproperlyConfigured, match="without TLS"):
+        factory.make_connection_params(url)
+
+
 def test_connections_are_named_and_kept_alive(valkey, server, settings):
     point_sessions_at(settings, server.url, CONNECTION_FACTORY=FACTORY, CLIENT_NAME="shop")
     caches["sessions"].set("a", 1)

@@ -36,6 +36,10 @@ CONNECT_RETRIES = 2
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.02, 0.1
 #: Of RedisCluster, which knows no URL once it has nodes, nor a pool's own things.
 _NOT_FOR_CLUSTERS = ("parser_class", "url")
+_IN_CLEAR = (
+    "OPTIONS['IAM'] signs in with a token that could be read on the network without TLS. Turn on "
+    'encryption in transit and write the LOCATION of the cache as "rediss://...".'
+)
 
 
 class ConnectionFactory(DjangoRedisConnectionFactory):  # type: ignore[misc]
@@ -60,7 +64,10 @@ class ConnectionFactory(DjangoRedisConnectionFactory):  # type: ignore[misc]
         return self._options.cluster
 
     def make_connection_params(self, url: str) -> dict[str, Any]:
-        """Return the arguments of a pool."""
+        """Return the arguments of a pool.
+
+        Raises `ImproperlyConfigured` for IAM without TLS: the token would be sent in clear.
+        """
         params: dict[str, Any] = {
             "socket_timeout": DEFAULT_TIMEOUT_SECONDS,
             "socket_connect_timeout": DEFAULT_TIMEOUT_SECONDS,
@@ -76,6 +83,8 @@ class ConnectionFactory(DjangoRedisConnectionFactory):  # type: ignore[misc]
             del params["socket_keepalive"]
         params |= super().make_connection_params(url)
         if self.options.get("IAM") is not None:
+            if not url.startswith("rediss://"):
+                raise ImproperlyConfigured(_IN_CLEAR)
             params["credential_provider"] = make_credential_provider(self.options["IAM"])
         return params
 
