@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import SplitResult, parse_qs
 
 from django.conf import settings
-from django.core.cache import caches
+from django.core.cache import InvalidCacheBackendError, caches
 from django.core.checks import CheckMessage, Error, Warning  # noqa: A004
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
@@ -15,7 +15,7 @@ from django.utils.module_loading import import_string
 
 from .conf import CACHE_ENGINE, CACHED_DB_ENGINE, SETTING, read_options
 from .dialects import DIALECTS
-from .drivers.pools import bad_location, parse_location
+from .drivers.pools import UnusableOptions, bad_location, make_pool, parse_location
 from .elasticache.factory_checks import check_connection_factory
 from .models import FallbackSession
 from .previous import make_source
@@ -37,7 +37,7 @@ def check_cache_alias(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     if not _is_engine_ours():
         return []
     alias = settings.SESSION_CACHE_ALIAS
-    if alias not in settings.CACHES:
+    if not _is_alias(alias):
         return [
             Error(
                 f"SESSION_CACHE_ALIAS is {alias!r}, which CACHES does not have.",
@@ -193,7 +193,7 @@ def _fallback_alias() -> str | None:
 def check_transport(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """W001, W002 (`--deploy`): TLS and a password between the application and the store."""
     alias = settings.SESSION_CACHE_ALIAS
-    if not _is_engine_ours() or alias not in settings.CACHES:
+    if not _is_engine_ours() or not _is_alias(alias):
         return []
     url = parse_location(alias)
     if url is None:
@@ -245,7 +245,18 @@ def _check_client(alias: str) -> Iterator[CheckMessage]:
     try:
         client = caches[alias].client  # type: ignore[attr-defined]
         client.connection_factory  # noqa: B018 - asking is the check
+    except ImproperlyConfigured as problem:
+        yield Error(
+            f"CACHES[{alias!r}], which sessions are to be kept in, cannot be set up: {problem}",
+            hint=hint
+            if isinstance(problem, InvalidCacheBackendError)
+            else f"Correct it in CACHES[{alias!r}].",
+            id=_ID + "E007",
+        )
     except AttributeError:
+        if parse_location(alias) is None and "django_redis" in str(backend):
+            # Of which another check tells.
+            return
         yield Error(
             f"CACHES[{alias!r}], which sessions are to be kept in, is {backend!r}: not a "
             "django-redis cache.",
@@ -260,6 +271,7 @@ def _check_client(alias: str) -> Iterator[CheckMessage]:
             id=_ID + "E007",
         )
     else:
+        yield from _check_pool(alias)
         if "Shard" in type(client).__name__:
             yield Error(
                 f"CACHES[{alias!r}] spreads keys over servers with {type(client).__name__}; a "
@@ -267,6 +279,17 @@ def _check_client(alias: str) -> Iterator[CheckMessage]:
                 hint="Remove CLIENT_CLASS from its OPTIONS and give one LOCATION.",
                 id=_ID + "E007",
             )
+
+
+def _check_pool(alias: str) -> Iterator[CheckMessage]:
+    try:
+        make_pool(alias)
+    except UnusableOptions as problem:
+        message, mend = str(problem).split(". ", 1)
+        yield Error(f"{message}.", hint=mend, id=_ID + "E007")
+    except Exception:
+        # Of which other checks tell.
+        return
 
 
 def _check_ignored_exceptions(alias: str) -> Iterator[CheckMessage]:
@@ -293,7 +316,9 @@ def _check_tls(alias: str, url: SplitResult) -> Iterator[CheckMessage]:
 
 
 def _check_auth(alias: str, url: SplitResult, options: Mapping[str, Any]) -> Iterator[CheckMessage]:
-    pool_options = options.get("CONNECTION_POOL_KWARGS", {})
+    pool_options: Any = options.get("CONNECTION_POOL_KWARGS")
+    if not isinstance(pool_options, Mapping):
+        pool_options = {}
     if (
         url.password
         or "password" in parse_qs(url.query)
@@ -315,6 +340,10 @@ def _check_auth(alias: str, url: SplitResult, options: Mapping[str, Any]) -> Ite
 def _options(alias: str) -> Mapping[str, Any]:
     options: Any = settings.CACHES[alias].get("OPTIONS", {})
     return options if isinstance(options, Mapping) else {}
+
+
+def _is_alias(alias: object) -> bool:
+    return isinstance(alias, str) and alias in settings.CACHES
 
 
 def _is_engine_ours() -> bool:

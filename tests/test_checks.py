@@ -16,6 +16,7 @@ from django_elasticache_sessions.checks import check_fallback_table
 from .servers.databases import database
 
 PREFIX = "django_elasticache_sessions."
+OUR_FACTORY = "django_elasticache_sessions.elasticache.ConnectionFactory"
 JSON = "django.contrib.sessions.serializers.JSONSerializer"
 KEYS = [base64.b64encode(bytes([n] * 32)).decode() for n in range(2)]
 
@@ -35,7 +36,7 @@ def production(settings):
     store_at(settings, "rediss://app:password@sessions.example.org:6379/0")
 
 
-def store_at(settings, location: str | list[str], **cache: object) -> None:
+def store_at(settings, location: object, **cache: object) -> None:
     settings.CACHES = {
         "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
         "sessions": {
@@ -56,6 +57,36 @@ def found(*, deploy: bool = True) -> dict[str, CheckMessage]:
     messages = [message for check in ours for message in check(app_configs=None, databases=None)]
     assert all(str(message.id).startswith(PREFIX) for message in messages)
     return {str(message.id).removeprefix(PREFIX): message for message in messages}
+
+
+@pytest.mark.parametrize("location", [5, None, [7], {"a": 1}])
+@pytest.mark.parametrize("options", [{}, {"CONNECTION_FACTORY": OUR_FACTORY}])
+def test_a_location_that_is_no_text_is_only_told_of(settings, location, options):
+    store_at(settings, location, OPTIONS=options)
+    assert "E010" in found()
+
+
+@pytest.mark.parametrize("pool_options", [["x"], 5, {"nonsense": 1}])
+@pytest.mark.parametrize("factory", [{}, {"CONNECTION_FACTORY": OUR_FACTORY}])
+def test_options_that_make_no_connection_are_e007(settings, pool_options, factory):
+    location = "rediss://sessions.example.org:6379/0"
+    store_at(settings, location, OPTIONS={**factory, "CONNECTION_POOL_KWARGS": pool_options})
+    problem = found()["E007"]
+    assert "CONNECTION_POOL_KWARGS" in f"{problem.msg} {problem.hint}"
+    assert "nonsense" in problem.msg or not isinstance(pool_options, dict)
+
+
+def test_a_bad_option_of_the_session_cache_is_told_in_its_own_words(settings):
+    options = {"CONNECTION_FACTORY": OUR_FACTORY, "CLUSTER": "yes"}
+    store_at(settings, "rediss://app:password@sessions.example.org:6379/0", OPTIONS=options)
+    problem = found()["E007"]
+    assert "'CLUSTER': expected True or False, found str" in problem.msg
+    assert "BACKEND" not in problem.hint
+
+
+def test_an_alias_that_is_no_text_is_e006(settings):
+    settings.SESSION_CACHE_ALIAS = ["a"]
+    assert list(found()) == ["E006"]
 
 
 def test_good_settings_give_no_message():

@@ -24,6 +24,10 @@ def found(settings, location="rediss://cache.invalid:6379/0", **options) -> list
     point_sessions_at(
         settings, location, is_patient=False, CONNECTION_FACTORY=FACTORY, PASSWORD="x", **options
     )
+    return ids()
+
+
+def ids() -> list[str]:
     ids = [message.id or "" for check in CHECKS for message in check(None)]
     return [one.rpartition(".")[2] for one in ids if one.endswith(("E014", "E015", "W007"))]
 
@@ -39,12 +43,29 @@ def test_good_options_are_no_problem(settings):
         {"CLUSTERS": True},
         {"CLIENT_NAME": "two words"},
         {"CA_FILE": "/nowhere/ca.pem"},
+        {"CA_FILE": __file__},
+        {"CONNECTION_POOL_KWARGS": ["x"]},
         {"SOCKET_TIMEOUT": -1},
         {"SOCKET_CONNECT_TIMEOUT": "1"},
     ],
 )
 def test_a_wrong_option_is_told(settings, options):
     assert found(settings, **options) == ["E014"]
+
+
+class Factory(ConnectionFactory):
+    """A project's own, built on ours."""
+
+
+def test_a_factory_that_is_built_on_ours_is_checked_too(settings):
+    point_sessions_at(
+        settings,
+        "rediss://cache.invalid:6379/1?ssl_cert_reqs=none",
+        CONNECTION_FACTORY=f"{__name__}.Factory",
+        CLUSTER=True,
+        CLIENT_NAME="two words",
+    )
+    assert ids() == ["E014", "E015", "W007"]
 
 
 def test_another_database_of_a_cluster_is_told(settings):

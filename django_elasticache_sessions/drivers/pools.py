@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -28,6 +29,7 @@ from redis.sentinel import (
 from ..conf import DEFAULT_TIMEOUT_SECONDS
 
 DEFAULT_PORT = 6379
+_UNKNOWN_OPTION = re.compile(r"unexpected keyword argument '(\w+)'")
 _ASYNC_CONNECTIONS = {
     Connection: aioredis.Connection,
     SSLConnection: aioredis.SSLConnection,
@@ -49,12 +51,16 @@ _SYNC_ONLY = {
 }
 
 
+class UnusableOptions(ImproperlyConfigured):
+    """The options of a cache make no connection."""
+
+
 def make_pool(alias: str, *, host: str = "", port: int = 0) -> ConnectionPool:
     """Make a pool of its own for sessions, as the alias's connection factory would make it.
 
     A pool of its own, because the driver keeps the connections it has checked out: in the cache's
     pool they would be missing. With `host` and `port` it leads to that node of a cluster. Raises
-    `ImproperlyConfigured` for an alias not of django-redis.
+    `ImproperlyConfigured` for an alias not of django-redis, and `UnusableOptions`.
     """
     factory = _factory(alias)
     if parse_location(alias) is None:
@@ -65,10 +71,25 @@ def make_pool(alias: str, *, host: str = "", port: int = 0) -> ConnectionPool:
         "socket_connect_timeout": DEFAULT_TIMEOUT_SECONDS,
         **factory.make_connection_params(with_address(url, host, port) if host else url),
     }
-    pool: ConnectionPool = factory.get_connection_pool(params)
-    # The drivers read RESP2; RESP3 costs a longer handshake and brings the scripts nothing.
-    pool.connection_kwargs["protocol"] = 2
+    try:
+        pool: ConnectionPool = factory.get_connection_pool(params)
+        # The drivers read RESP2; RESP3 costs a longer handshake and brings the scripts nothing.
+        pool.connection_kwargs["protocol"] = 2
+        # A pool takes any option; a connection does not. This one is never opened.
+        pool.connection_class(**pool.connection_kwargs)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise UnusableOptions(_unusable(alias, error)) from None
     return pool
+
+
+def _unusable(alias: str, error: Exception) -> str:
+    # Of the error's own text no more: a value may stand in it.
+    unknown = _UNKNOWN_OPTION.search(str(error))
+    what = f"redis-py does not know {unknown[1]!r}" if unknown else type(error).__name__
+    return (
+        f"The options of CACHES[{alias!r}] make no connection ({what}). Correct its "
+        "CONNECTION_POOL_KWARGS, or what follows the question mark in its LOCATION."
+    )
 
 
 def is_cluster(alias: str) -> bool:

@@ -101,7 +101,9 @@ def _check_tls(alias: str, url: SplitResult) -> Iterator[CheckMessage]:
 
 
 def _has_another_way(options: Mapping[str, Any], url: SplitResult | None) -> bool:
-    pool_options: Any = options.get("CONNECTION_POOL_KWARGS") or {}
+    pool_options: Any = options.get("CONNECTION_POOL_KWARGS")
+    if not isinstance(pool_options, Mapping):
+        pool_options = {}
     query = parse_qs(url.query) if url else {}
     return bool(
         options.get("USERNAME")

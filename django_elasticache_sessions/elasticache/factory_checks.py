@@ -8,13 +8,12 @@ from urllib.parse import parse_qs, urlsplit
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning  # noqa: A004
+from django.utils.module_loading import import_string
 
-from .factory import database_of
+from .factory import ConnectionFactory, database_of
 from .options import FactoryOptions
 
-FACTORY = "django_elasticache_sessions.elasticache.ConnectionFactory"
 _ID = "django_elasticache_sessions."
-_PATHS = (FACTORY, "django_elasticache_sessions.elasticache.factory.ConnectionFactory")
 
 
 def check_connection_factory(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
@@ -30,10 +29,25 @@ def check_connection_factory(app_configs: Any, **kwargs: Any) -> list[CheckMessa
 def _caches() -> Iterator[tuple[str, Mapping[str, Any], list[str]]]:
     for alias, cache in settings.CACHES.items():
         options: Any = cache.get("OPTIONS")
-        if isinstance(options, Mapping) and options.get("CONNECTION_FACTORY") in _PATHS:
-            location: Any = cache.get("LOCATION", "")
-            urls = location.split(",") if isinstance(location, str) else list(location or ())
-            yield alias, options, [url for url in urls if isinstance(url, str)]
+        if isinstance(options, Mapping) and _is_ours(options):
+            yield alias, options, _urls(cache.get("LOCATION"))
+
+
+def _is_ours(options: Mapping[str, Any]) -> bool:
+    path = options.get("CONNECTION_FACTORY") or getattr(
+        settings, "DJANGO_REDIS_CONNECTION_FACTORY", None
+    )
+    try:
+        factory = import_string(str(path))
+    except ImportError:
+        # None, or nothing that can be imported, which setting up the cache says.
+        return False
+    return isinstance(factory, type) and issubclass(factory, ConnectionFactory)
+
+
+def _urls(location: Any) -> list[str]:
+    urls = location.split(",") if isinstance(location, str) else location
+    return [url for url in urls if isinstance(url, str)] if isinstance(urls, (list, tuple)) else []
 
 
 def _check_options(
@@ -62,7 +76,8 @@ def _check_database(
 def _check_verification(
     alias: str, options: Mapping[str, Any], urls: list[str]
 ) -> Iterator[CheckMessage]:
-    pool: Any = options.get("CONNECTION_POOL_KWARGS") or {}
+    pool: Any = options.get("CONNECTION_POOL_KWARGS")
+    pool = pool if isinstance(pool, Mapping) else {}
     if any(_is_unverified(pool) or _is_unverified(_query(url)) for url in urls):
         yield Warning(
             f"CACHES[{alias!r}] does not verify whom it speaks to: whoever is on the network can "

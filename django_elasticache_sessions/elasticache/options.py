@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -56,7 +57,7 @@ class FactoryOptions:
     def read(cls, options: Mapping[str, Any]) -> Self:
         """Read them; what is wrong is left at its default and told in `problems`."""
         values: dict[str, Any] = {}
-        problems = list(_misspelt(options))
+        problems = [*_misspelt(options), *_not_dicts(options)]
         for name, read in _READERS.items():
             if name in options:
                 try:
@@ -83,6 +84,13 @@ def _misspelt(options: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name!r} is not known; the nearest is {nearest[0]!r}"
 
 
+def _not_dicts(options: Mapping[str, Any]) -> Iterator[str]:
+    for name in ("CONNECTION_POOL_KWARGS", "REDIS_CLIENT_KWARGS"):
+        value = options.get(name, {})
+        if not isinstance(value, Mapping):
+            yield f"{name!r}: expected a dict, found {type(value).__name__}"
+
+
 def _boolean(value: object) -> bool:
     if not isinstance(value, bool):
         raise ValueError(f"expected True or False, found {type(value).__name__}")
@@ -98,11 +106,13 @@ def _word(value: object) -> str:
     return value
 
 
-def _path(value: object) -> str:
+def _authorities(value: object) -> str:
     text = str(value)
     try:
-        with open(text, "rb"):
-            return text
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(text)
+        return text
+    except ssl.SSLError:
+        raise ValueError("expected a file of certificates in PEM") from None
     except OSError as error:
         raise ValueError(f"expected a readable file ({type(error).__name__})") from None
 
@@ -116,7 +126,7 @@ def _seconds(value: object) -> float:
 _READERS: dict[str, Callable[[object], Any]] = {
     "CLUSTER": _boolean,
     "CLIENT_NAME": _word,
-    "CA_FILE": _path,
+    "CA_FILE": _authorities,
     "SOCKET_TIMEOUT": _seconds,
     "SOCKET_CONNECT_TIMEOUT": _seconds,
 }
