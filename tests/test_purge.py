@@ -14,6 +14,7 @@ from django.db import connections
 
 from django_elasticache_sessions import live, purge
 from django_elasticache_sessions.conf import CACHE_ENGINE, CACHED_DB_ENGINE, get_configuration
+from django_elasticache_sessions.management.commands import clearsessions_cache
 from django_elasticache_sessions.management.progress import ProgressBar
 from django_elasticache_sessions.models import FallbackSession
 from django_elasticache_sessions.signals import session_ended
@@ -179,6 +180,24 @@ def test_it_does_not_ask_where_there_is_nothing_to_end(engine, monkeypatch, caps
     monkeypatch.delattr("builtins.input")
     call_command(COMMAND, "--all")
     assert capsys.readouterr().out == "0 sessions ended.\n"
+
+
+def test_what_begins_after_nothing_was_counted_is_not_ended(new, valkey, monkeypatch, capsys):
+    monkeypatch.delattr("builtins.input")
+    began = []
+
+    def purge_and_begin(*arguments, **options):
+        tally = purge.purge(*arguments, **options)
+        began.append(new())
+        return tally
+
+    monkeypatch.setattr(clearsessions_cache, "purge", purge_and_begin)
+    index_key = next(get_configuration().naming.live_indexes())
+    valkey.zadd(index_key, {"dead": 1})
+    call_command(COMMAND, "--all")
+    assert capsys.readouterr().out == "0 sessions ended.\n"
+    assert left() == set(began)
+    assert valkey.zscore(index_key, "dead") is None
 
 
 def test_without_options_what_has_expired_goes(new, engine, valkey):
@@ -377,3 +396,13 @@ def test_a_database_that_is_away_is_told(engine, settings, new):
         cursor.execute(f"DROP TABLE {table}")
     with pytest.raises(CommandError, match="its table is missing"):
         run("--all")
+
+
+def test_a_database_of_users_that_is_away_is_told(new):
+    sid = new(7)
+    with connections["default"].cursor() as cursor:
+        cursor.execute("ALTER TABLE auth_user RENAME TO away")
+    with pytest.raises(CommandError, match="The database of the users did not serve") as error:
+        run("--user", "7")
+    assert error.value.returncode == 1
+    assert left() == {sid}

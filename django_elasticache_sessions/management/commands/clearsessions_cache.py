@@ -9,6 +9,7 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError, InterfaceError
 
 from ... import live
 from ...exceptions import SessionStoreUnavailable
@@ -129,7 +130,7 @@ class Command(BaseCommand):
             return None
         user_ids: list[str] = []
         for text in user:
-            found = find_user_ids(text)
+            found = _user_ids(text)
             if not found:
                 raise CommandError(
                     f"No user has the name or id {text!r}, and no session either. Nothing was "
@@ -152,8 +153,11 @@ class Command(BaseCommand):
             count = self.counted(selection, batch_size, dry_run=True).ended
             if dry_run:
                 return {"to_be_ended": count, "dry_run": True}
-            if count:
-                self.confirm(count)
+            if not count:
+                # What begins from here on was confirmed by nobody.
+                prune()
+                return {"ended": 0, "dry_run": False}
+            self.confirm(count)
         ended = self.counted(selection, batch_size, dry_run=False).ended
         return {"ended": ended, "dry_run": False}
 
@@ -210,6 +214,17 @@ class Command(BaseCommand):
     def so_far(self) -> str:
         """Say what was done before it was cut off."""
         return f"{self.tally.ended} sessions were ended so far; run the command again to go on."
+
+
+def _user_ids(text: str) -> tuple[str, ...]:
+    try:
+        return find_user_ids(text)
+    except (DatabaseError, InterfaceError) as error:
+        # The texts of databases show statements and values; their classes do not.
+        raise CommandError(
+            f"The database of the users did not serve ({type(error).__name__}): nothing was ended. "
+            "Run the command again when it does."
+        ) from None
 
 
 _SENTENCES = {
