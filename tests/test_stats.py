@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import time
+from dataclasses import replace
 
 import pytest
 from django.contrib.auth import SESSION_KEY
@@ -15,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from django_elasticache_sessions import live
 from django_elasticache_sessions.conf import CACHE_ENGINE, CACHED_DB_ENGINE, get_configuration
+from django_elasticache_sessions.management.commands import sessionstats
 from django_elasticache_sessions.models import FallbackSession
 from django_elasticache_sessions.prometheus import render
 
@@ -193,8 +196,33 @@ def test_watching_goes_on_until_interrupted(sessions, monkeypatch):
     ] * 3
 
 
+def test_it_ends_quietly_when_nobody_reads_on(sessions, capsys):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as output:
+        call_command("sessionstats", "--watch", "1", stdout=output)
+    assert capsys.readouterr() == ("", "")
+
+
 @pytest.mark.parametrize(
-    "arguments", [["--watch", "0"], ["--watch", "-1"], ["--watch", "x"], ["--json", "--prometheus"]]
+    ("hits", "misses", "told"),
+    [(0, 10, "0.0%"), (3, 1, "75.0%"), (0, 0, "not told"), (None, 1, "not told")],
+)
+def test_a_hit_rate_of_nothing_is_told(sessions, hits, misses, told):
+    stats = live.stats()
+    cache = replace(stats.cache, keyspace_hits=hits, keyspace_misses=misses)
+    assert dict(sessionstats._lines(replace(stats, cache=cache)))["  hit rate"] == told
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--watch", "0"],
+        ["--watch", "-1"],
+        ["--watch", "x"],
+        ["--json", "--prometheus"],
+        ["--prometheus", "--watch", "1"],
+    ],
 )
 def test_options_that_make_no_sense_are_refused(sessions, arguments):
     with pytest.raises(CommandError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
@@ -69,18 +70,27 @@ class Command(BaseCommand):
 
     def handle(self, *, watch: int | None, **options: Any) -> None:
         """Show them once, or again and again."""
+        if watch and options["prometheus"]:
+            raise CommandError(
+                "--watch would repeat what Prometheus's format allows once: give one of them.",
+                returncode=2,
+            )
         if options["cloudwatch"] or options["publish"]:
             try:
                 get_options()
             except ImproperlyConfigured as problem:
                 raise CommandError(str(problem), returncode=2) from None
-        away = self.show(**options)
         try:
+            away = self.show(**options)
             while watch:
                 time.sleep(watch)
                 away = self.show(**options)
         except KeyboardInterrupt:
             raise CommandError("Interrupted.", returncode=130) from None
+        except BrokenPipeError:
+            # Nobody reads on, as after `head`. What is still to be flushed goes nowhere.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.stdout.fileno())
+            return
         if away:
             raise CommandError(f"Does not answer: {' and '.join(away)}.")
 
@@ -211,7 +221,7 @@ def _memory(used: int | None, most: int | None) -> str:
 
 
 def _share(hits: int | None, misses: int | None) -> str:
-    if not hits or misses is None:
+    if hits is None or misses is None or not hits + misses:
         return "not told"
     return f"{hits / (hits + misses):.1%}"
 
