@@ -190,7 +190,9 @@ def _range_names() -> tuple[str, ...]:
 
 
 def _cache(stats: Stats) -> Section:
-    facts = _facts_of_cache(stats.cache, is_durable=bool(stats.breakers)) if stats.cache else []
+    facts = (
+        _facts_of_cache(stats.cache, is_durable="database" in stats.breakers) if stats.cache else []
+    )
     return Section(
         key="cache",
         title=_("Session cache"),

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar
 
 from . import events, fallback, row_listing, scripts
 from .conf import get_configuration
+from .drivers import sync
 from .events import Events
 from .exceptions import ForeignType, SessionStoreUnavailable
 from .homes import ask_database, get_homes
@@ -69,7 +70,7 @@ class Stats:
 
     `problems` says why, by `"cache"`, `"database"` and `"info"` (the server's own figures).
     `breakers` tells of `"cache"` and `"database"` whether this process asked them at all before it
-    was asked; it is empty under the `cache` engine, which has none.
+    was asked; in a cluster without a database, whether it asked every primary.
     """
 
     cache: CacheStats | None
@@ -100,7 +101,7 @@ def collect(operations: Any) -> Operation[Stats]:
     """Ask the stores of an engine, by its module of operations; no store's absence is an error."""
     problems: dict[str, str] = {}
     is_durable = operations is fallback
-    breakers = _breakers() if is_durable else {}
+    breakers = _breakers(is_durable=is_durable)
     cache = database = None
     if is_durable:
         try:
@@ -114,10 +115,13 @@ def collect(operations: Any) -> Operation[Stats]:
     return Stats(cache=cache, database=database, problems=problems, breakers=breakers)
 
 
-def _breakers() -> dict[str, Literal["open", "closed"]]:
-    homes = get_homes()
-    both = {"cache": homes.cache, "database": homes.database}
-    return {name: "open" if breaker.is_open else "closed" for name, breaker in both.items()}
+def _breakers(*, is_durable: bool) -> dict[str, Literal["open", "closed"]]:
+    if is_durable:
+        homes = get_homes()
+        are_open = {"cache": homes.cache.is_open, "database": homes.database.is_open}
+    else:
+        are_open = {"cache": sync.get_driver(get_configuration().alias).is_left_alone}
+    return {store: "open" if is_open else "closed" for store, is_open in are_open.items()}
 
 
 def _cache(problems: dict[str, str], *, is_durable: bool, with_ages: bool) -> Operation[CacheStats]:

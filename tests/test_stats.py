@@ -44,6 +44,16 @@ def durable(sessions, settings) -> str:
     return get_configuration().options.fallback_database
 
 
+def test_a_server_that_keeps_callers_waiting_is_said_to_be_left_alone(relay, settings):
+    settings.SESSION_ENGINE = "django_elasticache_sessions.backends.cache"
+    point_sessions_at(settings, relay.url, is_patient=False)
+    assert live.stats().breakers == {"cache": "closed"}
+    relay.black_hole()
+    for _ in range(2):
+        assert live.stats().cache is None
+    assert live.stats().breakers == {"cache": "open"}
+
+
 def run(*arguments: str) -> str:
     output = io.StringIO()
     call_command("sessionstats", *arguments, stdout=output)

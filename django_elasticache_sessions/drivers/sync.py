@@ -179,6 +179,11 @@ class Driver:
         self._idle: deque[Line] = deque()
         self._pid = os.getpid()
 
+    @property
+    def is_left_alone(self) -> bool:
+        """Whether the server kept callers waiting, and is asked only now and then."""
+        return self.patience.is_at_an_end
+
     def run(self, operation: Operation[T]) -> T:
         """Run an operation to its end. Raises what it raises, and `SessionStoreUnavailable`."""
         try:

@@ -48,6 +48,11 @@ class Cluster:
             known = known.union(self.primaries, self.topology.replicas)
         return known
 
+    @property
+    def is_partly_left_alone(self) -> bool:
+        """Whether some primary did not serve when last asked."""
+        return any(self._breaker(address).is_open for address in self.primaries)
+
     def owner(self, slot: int) -> Address | None:
         """Return who serves a slot."""
         return self.topology.owners[slot] if self.topology else None

@@ -121,6 +121,11 @@ class ClusterDriver(sync.Driver):
         self._nodes: dict[Address, Node] = {}
         self._generation = 0
 
+    @property
+    def is_left_alone(self) -> bool:
+        """Whether some primary did not serve, and is asked only now and then."""
+        return self.cluster.is_partly_left_alone
+
     def health_of(self, address: Address) -> Health:
         """Return what this process last saw of a node."""
         return self._node(address).health
