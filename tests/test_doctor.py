@@ -363,6 +363,35 @@ def test_a_server_that_does_not_answer_is_given_up_in_time(settings):
         assert "did not answer in time" in finding.found
 
 
+@pytest.mark.parametrize(
+    ("identity", "found_text", "mend"),
+    [
+        (ServerIdentity.expired, "certificate has expired.", "Renew it there"),
+        (None, "it does not speak TLS with us.", "Turn on encryption in transit there"),
+    ],
+)
+def test_tls_that_was_not_established_is_not_praised(
+    settings, store, tmp_path, identity, found_text, mend
+):
+    believed = identity(tmp_path) if identity else ServerIdentity.valid(tmp_path)
+    with Relay(store.host, store.port, tls=believed if identity else None) as relay:
+        point_at(settings, relay, CONNECTION_POOL_KWARGS={"ssl_ca_certs": str(believed.ca_file)})
+        findings = found()
+    assert "transport" not in findings
+    assert findings["session cache"].found.endswith(found_text)
+    assert findings["session cache"].mend.startswith(mend)
+
+
+def test_what_is_wrong_with_the_transport_is_told_of_a_server_that_is_away(settings):
+    with Valkey("9") as server:
+        point_sessions_at(
+            settings, f"rediss://127.0.0.1:{server.port}/0?ssl_cert_reqs=none", is_patient=False
+        )
+    findings = found()
+    assert findings["transport"].level == "problem"
+    assert findings["session cache"].mend.startswith("Correct host and port in LOCATION")
+
+
 def test_a_wrong_password_is_a_finding_that_does_not_show_it(settings, store):
     point_sessions_at(settings, store.url, USERNAME="app", PASSWORD="canary1secret")
     finding = found()["session cache"]

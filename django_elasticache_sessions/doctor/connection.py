@@ -42,7 +42,7 @@ def _judge_certificate(kwargs: Mapping[str, Any]) -> Finding:
     if kwargs.get("ssl_check_hostname") is False:
         return advice(
             "transport",
-            "TLS; the certificate is verified, but not that it is this host's",
+            "TLS, but it is not verified that the certificate is this host's",
             "Remove ssl_check_hostname from CONNECTION_POOL_KWARGS.",
         )
     return ok("transport", "TLS, with the server's certificate verified")

@@ -78,14 +78,17 @@ def _cache(outline: Outline, *, is_durable: bool) -> Iterator[Finding]:
         yield problem(subject, str(error), "Correct CACHES.")
         return
     pool = driver.pool
-    yield from connection.judge_transport(pool.connection_class, pool.connection_kwargs)
+    transport = list(connection.judge_transport(pool.connection_class, pool.connection_kwargs))
     try:
         facts = driver.run(probe.look(outline, is_durable=is_durable))
     except SessionStoreUnavailable as absent:
+        # What should make it safe was not seen to.
+        yield from (finding for finding in transport if finding.level != "ok")
         yield _absent(driver, absent)
         return
     finally:
         driver.close()
+    yield from transport
     yield connection.judge_user(facts.user, pool.connection_kwargs)
     yield permissions.judge(
         refused=facts.refused,
@@ -101,17 +104,13 @@ def _cache(outline: Outline, *, is_durable: bool) -> Iterator[Finding]:
 
 
 def _absent(driver: Driver, absent: SessionStoreUnavailable) -> Finding:
-    mend = (
-        "Look at LOCATION and its OPTIONS, the security group between here and there, and the "
-        "server."
-    )
     if not isinstance(driver, ClusterDriver):
-        return problem("session cache", str(absent), mend)
+        return _away(absent)
     if not driver.cluster.primaries:
-        mend += (
-            " If it says that the user lacks a permission: in a cluster it needs +cluster|slots."
+        return _away(
+            absent,
+            " If it says that the user lacks a permission: in a cluster it needs +cluster|slots.",
         )
-        return problem("session cache", str(absent), mend)
     lost = [
         str(address) for address in driver.cluster.primaries if not driver.health_of(address).is_up
     ]
@@ -120,3 +119,14 @@ def _absent(driver: Driver, absent: SessionStoreUnavailable) -> Finding:
         f"{' '.join(lost) or 'a primary'} did not serve: sessions there do not work. {absent}",
         "Look at its load, or bring it back; a replica takes the place of a lost primary.",
     )
+
+
+def _away(absent: SessionStoreUnavailable, more: str = "") -> Finding:
+    found, _, mend = str(absent).partition("; ")
+    if mend:
+        return problem("session cache", f"{found}.", f"{mend[0].upper()}{mend[1:]}{more}")
+    mend = (
+        "Look at LOCATION and its OPTIONS, the security group between here and there, and the "
+        "server."
+    )
+    return problem("session cache", found, mend + more)
