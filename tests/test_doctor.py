@@ -172,6 +172,31 @@ def test_a_user_who_may_do_more_is_advised(settings, more, text):
         assert text in finding.found
 
 
+@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize(
+    ("more", "text"),
+    [
+        (
+            "+@all -dbsize -lastsave -script -acl",
+            "the user runs FLUSHALL FLUSHDB GET SET RANDOMKEY",
+        ),
+        ("+@read", "the user runs DBSIZE GET RANDOMKEY"),
+        ("+flushdb", "the user runs FLUSHDB"),
+    ],
+)
+def test_a_user_who_may_do_worse_is_advised(settings, release, more, text):
+    if not Valkey.available(release):
+        pytest.skip(f"release {release} is not on this machine")
+    with Valkey(release, acl=[user()]) as server:
+        server.client().execute_command("ACL", "SETUSER", "app", *more.split())
+        server.client().set("kept", 1)
+        point_at(settings, server)
+        finding = found()["permissions"]
+        assert finding.level == "advice"
+        assert text in finding.found
+        assert server.client().keys() == [b"kept"]
+
+
 def test_a_server_open_to_all_is_a_problem(settings):
     with Valkey("9") as server:
         point_sessions_at(settings, server.url)

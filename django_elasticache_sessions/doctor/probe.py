@@ -59,7 +59,7 @@ def look(outline: Outline, *, is_durable: bool) -> Operation[Facts]:
         infos=infos,
         user=user.decode("utf-8", "replace") if isinstance(user, bytes) else None,
         refused=refused,
-        beyond=(yield from _beyond()),
+        beyond=(yield from _beyond(naming)),
         reads_elsewhere=(yield from _ask("EXISTS", f"not-{naming.prefix}:doctor")) is not None,
         counts=(
             Counts(sum(signed for signed, _ in by_bucket), sum(rest for _, rest in by_bucket))
@@ -133,12 +133,16 @@ def _try_out(
     return tuple(name.decode() for name in reply)
 
 
-def _beyond() -> Operation[tuple[str, ...]]:
+def _beyond(naming: Naming) -> Operation[tuple[str, ...]]:
     allowed: tuple[str, ...] = ()
     for command in permissions.BEYOND:
         if (yield from _ask(*command)) is not None:
             allowed += (" ".join(command[:2]),)
-    return allowed
+    refused = yield from _try_out(naming, permissions.BEYOND_IN_SCRIPTS)
+    if refused is None:
+        return allowed
+    tried = (command[0] for command in permissions.BEYOND_IN_SCRIPTS)
+    return allowed + tuple(name for name in tried if name not in refused)
 
 
 def _by_bucket(naming: Naming) -> Operation[list[tuple[int, int]] | None]:

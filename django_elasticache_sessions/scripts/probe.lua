@@ -1,4 +1,4 @@
--- Tells which of the commands that the session scripts call are refused to the user.
+-- Tells which commands are refused to the user, or not known to the server.
 -- Changes nothing: what it is given to call leaves a key alone that is not there.
 -- KEYS: one that is not there, in the slot of a bucket. ARGV: for each command its words, counted.
 local refused = {}
@@ -14,7 +14,7 @@ while at <= #ARGV do
   if type(reply) == 'table' and reply.err then
     local text = string.lower(reply.err)
     if string.find(text, 'acl failure') or string.find(text, 'permission')
-        or string.find(text, "can't run") then
+        or string.find(text, "can't run") or string.find(text, 'unknown') then
       refused[#refused + 1] = words[1]
     end
   end
