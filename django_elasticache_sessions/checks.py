@@ -16,6 +16,7 @@ from django.utils.module_loading import import_string
 from .conf import CACHE_ENGINE, CACHED_DB_ENGINE, SETTING, read_options
 from .dialects import DIALECTS
 from .drivers.pools import UnusableOptions, bad_location, make_pool, parse_location
+from .elasticache.endpoint_checks import check_endpoints
 from .elasticache.factory_checks import check_connection_factory
 from .models import FallbackSession
 from .previous import make_source
@@ -360,6 +361,7 @@ CHECKS: tuple[Check, ...] = (
     check_fallback_vendor,
     check_previous_engines,
     check_connection_factory,
+    check_endpoints,
 )
 DATABASE_CHECKS: tuple[Check, ...] = (check_fallback_table,)
 DEPLOY_CHECKS: tuple[Check, ...] = (check_transport, check_cookie, check_encryption)

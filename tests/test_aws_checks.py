@@ -67,7 +67,9 @@ def found() -> list[tuple[str, CheckMessage]]:
 )
 def test_good_settings_give_no_message(settings, iam):
     settings.ELASTICACHE_SESSIONS = {"KMS_WRAPPED_KEYS": WRAPPED}
-    iam_at(settings, iam)
+    factory = "django_elasticache_sessions.elasticache.ConnectionFactory"
+    cluster = {"CLUSTER": True, "CONNECTION_FACTORY": factory} if "SERVERLESS" in iam else {}
+    iam_at(settings, iam, **cluster)
     assert [code for code, _ in found()] == ["E044"]
     settings.ELASTICACHE_SESSIONS = {}
     assert found() == []

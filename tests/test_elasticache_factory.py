@@ -20,6 +20,9 @@ from .servers.valkey import Valkey
 FACTORY = "django_elasticache_sessions.elasticache.ConnectionFactory"
 
 
+TOLD = ("E014", "E015", "E016", "W007", "W008", "W009")
+
+
 def found(settings, location="rediss://cache.invalid:6379/0", **options) -> list[str]:
     point_sessions_at(
         settings, location, is_patient=False, CONNECTION_FACTORY=FACTORY, PASSWORD="x", **options
@@ -29,7 +32,7 @@ def found(settings, location="rediss://cache.invalid:6379/0", **options) -> list
 
 def ids() -> list[str]:
     ids = [message.id or "" for check in CHECKS for message in check(None)]
-    return [one.rpartition(".")[2] for one in ids if one.endswith(("E014", "E015", "W007"))]
+    return [one.rpartition(".")[2] for one in ids if one.endswith(TOLD)]
 
 
 def test_good_options_are_no_problem(settings):
@@ -71,6 +74,53 @@ def test_a_factory_that_is_built_on_ours_is_checked_too(settings):
 def test_another_database_of_a_cluster_is_told(settings):
     assert found(settings, "rediss://cache.invalid:6379/1", CLUSTER=True) == ["E015"]
     assert found(settings, "rediss://cache.invalid:6379/1") == []
+    assert found(settings, CLUSTER=True, DB=3) == ["E015"]
+    assert found(settings, CLUSTER=True, CONNECTION_POOL_KWARGS={"db": "3"}) == ["E015"]
+    assert found(settings, CLUSTER=True, DB=0, CONNECTION_POOL_KWARGS={"db": 0}) == []
+
+
+AMAZON = "abc123.euc1.cache.amazonaws.com"
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        f"clustercfg.shop.{AMAZON}",
+        "shop.abc123.clustercfg.euc1.cache.amazonaws.com",
+        "shop-abc123.serverless.eu-central-1.cache.amazonaws.com",
+        "shop-abc123.serverless.cn-north-1.cache.amazonaws.com.cn",
+    ],
+)
+def test_a_cluster_by_its_name_that_is_not_said_to_be_one_is_told(settings, host):
+    assert found(settings, f"rediss://{host}:6379/0") == ["W008"]
+    assert found(settings, f"rediss://{host}:6379/0", CLUSTER=True) == []
+
+
+def test_iam_of_a_serverless_cache_that_is_not_said_to_be_a_cluster_is_told(settings):
+    iam = {"USER": "app", "CACHE_NAME": "shop", "REGION": "eu-central-1", "SERVERLESS": True}
+    assert found(settings, IAM=iam) == ["W008"]
+    assert found(settings, IAM=iam, CLUSTER=True) == []
+
+
+def test_a_cluster_behind_a_factory_that_does_not_heed_it_is_told(settings):
+    point_sessions_at(settings, "rediss://cache.invalid:6379/0", CLUSTER=True)
+    assert ids() == ["E016"]
+
+
+@pytest.mark.parametrize(
+    "host", [f"replica.shop.{AMAZON}", "shop-ro.abc123.ng.0001.euc1.cache.amazonaws.com"]
+)
+def test_a_reader_endpoint_for_sessions_is_told(settings, host):
+    assert found(settings, f"rediss://{host}:6379/0") == ["W009"]
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.db"
+    assert ids() == []
+
+
+@pytest.mark.parametrize(
+    "host", [f"master.shop.{AMAZON}", "shop.abc123.ng.0001.euc1.cache.amazonaws.com", "replica.lan"]
+)
+def test_a_primary_endpoint_is_no_problem(settings, host):
+    assert found(settings, f"rediss://{host}:6379/0") == []
 
 
 @pytest.mark.parametrize("query", ["ssl_cert_reqs=none", "ssl_check_hostname=False"])
@@ -82,6 +132,10 @@ def test_a_cluster_refuses_another_database_at_run_time_too():
     factory = ConnectionFactory({"CLUSTER": True})
     with pytest.raises(ImproperlyConfigured, match="other than 0"):
         factory.connect("redis://127.0.0.1:1/3")
+    for options in ({"DB": 3}, {"CONNECTION_POOL_KWARGS": {"db": 3}}):
+        factory = ConnectionFactory({"CLUSTER": True, **options})
+        with pytest.raises(ImproperlyConfigured, match="other than 0"):
+            factory.connect("redis://127.0.0.1:1/0")
 
 
 @pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0", "unix:///nowhere/valkey.sock"])

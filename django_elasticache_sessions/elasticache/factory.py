@@ -11,6 +11,7 @@ new primary; one that meets a read-only server is closed for that.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from threading import Lock
 from typing import Any
 from urllib.parse import urlsplit
@@ -153,10 +154,10 @@ class ConnectionFactory(DjangoRedisConnectionFactory):  # type: ignore[misc]
         return {name: arguments[name] for name in arguments if name not in _NOT_FOR_CLUSTERS}
 
     def _refuse_databases(self, url: str) -> None:
-        if self.is_cluster and database_of(url):
+        if self.is_cluster and names_database(url, self.options):
             raise ImproperlyConfigured(
-                "The LOCATION of a cluster names a database other than 0, and a cluster has no "
-                'other. Write it as "rediss://<endpoint>:6379/0".'
+                "The LOCATION or the OPTIONS of a cluster name a database other than 0, and a "
+                'cluster has no other. Write "rediss://<endpoint>:6379/0", and no "DB" or "db".'
             )
 
     def _key(self, params: dict[str, Any]) -> tuple[Any, ...]:
@@ -165,10 +166,13 @@ class ConnectionFactory(DjangoRedisConnectionFactory):  # type: ignore[misc]
         return (params["url"], self._options, repr(sorted(self.pool_cls_kwargs)), provider)
 
 
-def database_of(url: str) -> int:
-    """Return the number of the database that a URL names."""
-    options = parse_url(url)  # type: ignore[no-untyped-call]
-    return int(options.get("db", 0))
+def names_database(url: str, options: Mapping[str, Any]) -> bool:
+    """Tell whether a URL, or `OPTIONS`, name a database other than 0."""
+    pool: Any = options.get("CONNECTION_POOL_KWARGS")
+    names = [parse_url(url).get("db"), options.get("DB")]  # type: ignore[no-untyped-call]
+    if isinstance(pool, Mapping):
+        names.append(pool.get("db"))
+    return any(str(name or 0) != "0" for name in names)
 
 
 def _retry() -> Retry:

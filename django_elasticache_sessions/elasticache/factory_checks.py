@@ -10,7 +10,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning  # noqa: A004
 from django.utils.module_loading import import_string
 
-from .factory import ConnectionFactory, database_of
+from .factory import ConnectionFactory, names_database
 from .options import FactoryOptions
 
 _ID = "django_elasticache_sessions."
@@ -64,11 +64,12 @@ def _check_options(
 def _check_database(
     alias: str, options: Mapping[str, Any], urls: list[str]
 ) -> Iterator[CheckMessage]:
-    if options.get("CLUSTER") is True and any(map(_database, urls)):
+    if options.get("CLUSTER") is True and any(_names_database(url, options) for url in urls):
         yield Error(
-            f"CACHES[{alias!r}] is a cluster, and its LOCATION names a database other than 0: a "
-            "cluster has no other.",
-            hint='Write "LOCATION": "rediss://<endpoint>:6379/0".',
+            f"CACHES[{alias!r}] is a cluster, and its LOCATION or OPTIONS name a database other "
+            "than 0: a cluster has no other.",
+            hint='Write "LOCATION": "rediss://<endpoint>:6379/0", and remove "DB" from its OPTIONS '
+            'and "db" from its CONNECTION_POOL_KWARGS.',
             id=_ID + "E015",
         )
 
@@ -88,12 +89,12 @@ def _check_verification(
         )
 
 
-def _database(url: str) -> int:
+def _names_database(url: str, options: Mapping[str, Any]) -> bool:
     try:
-        return database_of(url)
+        return names_database(url, options)
     except ValueError:
         # Not a URL: another check tells.
-        return 0
+        return False
 
 
 def _query(url: str) -> dict[str, str]:
