@@ -95,6 +95,10 @@ class Visitor:
         self.cookies = http.cookiejar.CookieJar()
         self._opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(self.cookies))
 
+    def send_always(self, name: str, value: str) -> None:
+        """Send a header with every request."""
+        self._opener.addheaders.append((name, value))
+
     def get(self, path: str) -> str:
         """Return a page."""
         return self._open(urllib.request.Request(self.url + path))

@@ -99,6 +99,8 @@ class Command(BaseCommand):
             lifespan="off",
             log_level="warning",
             timeout_graceful_shutdown=GRACE_SECONDS,
+            # No proxy is in front of it: whoever sends X-Forwarded-For made it up.
+            proxy_headers=False,
         )
         config.load()
         Server(config).run(sockets=[listener])
