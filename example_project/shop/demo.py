@@ -22,7 +22,7 @@ from django.contrib.auth import (
     SESSION_KEY,
     get_user_model,
 )
-from django.contrib.auth.models import AbstractUser
+from django.contrib.auth.models import AbstractUser, Permission
 from django_redis import get_redis_connection
 
 from django_elasticache_sessions.backends.cached_db import SessionStore
@@ -37,6 +37,8 @@ DAY_SECONDS = 86_400
 BACKEND = "django.contrib.auth.backends.ModelBackend"
 PASSWORD = "leaf-and-kettle"  # noqa: S105 - of the demo's users, on the loopback interface only
 USERS = (("admin", True, True), ("staff", True, False), ("shopper", False, False))
+#: What staff may do: see and end live sessions without their values, and see the products.
+MAY = ("view_livesession", "delete_livesession", "view_product")
 PRODUCTS = (
     ("Assam", "Strong and malty, for the first cup of the day.", 690, 1),
     ("Darjeeling", "A spring picking, light and flowery.", 1190, 2),
@@ -140,6 +142,8 @@ def seed_users() -> list[AbstractUser]:
         if is_new:
             user.set_password(PASSWORD)
             user.save()
+        if is_staff and not is_superuser:
+            user.user_permissions.set(Permission.objects.filter(codename__in=MAY))
         users.append(user)
     return users
 

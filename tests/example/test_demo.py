@@ -9,10 +9,12 @@ import socket
 import urllib.error
 import urllib.request
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import redis
 from django.db import connections
+from django.utils import formats
 
 from django_elasticache_sessions.models import FallbackSession
 
@@ -134,6 +136,35 @@ def test_the_session_page_shows_the_stored_hash(visitor, store):
 def test_the_admin_is_open_to_staff(visitor):
     visitor.log_in("admin", PASSWORD)
     assert "Products" in visitor.get("/admin/")
+
+
+def test_a_forwarded_address_is_not_believed(visitor):
+    visitor.send_always("X-Forwarded-For", "203.0.113.9")
+    visitor.log_in("shopper", PASSWORD)
+    devices = visitor.get("/devices/")
+    assert "127.0.0.1" in devices
+    assert "203.0.113.9" not in devices
+
+
+def test_staff_sees_and_ends_sessions_but_no_values(visitor):
+    visitor.log_in("staff", PASSWORD)
+    assert "Products" in visitor.get("/admin/")
+    sessions = visitor.get("/admin/django_elasticache_sessions/livesession/")
+    one = re.search(r'livesession/([^/"]+)/change/', sessions)[1]
+    detail = visitor.get(f"/admin/django_elasticache_sessions/livesession/{one}/change/")
+    assert "Fields" in detail
+    assert "Values" not in detail
+    assert "/delete/" in detail
+
+
+def test_times_are_those_of_utc(visitor):
+    times = [datetime.now(UTC)]
+    visitor.log_in("admin", PASSWORD)
+    shown = visitor.get("/admin/django_elasticache_sessions/livesession/?whose=mine")
+    while times[-1] < datetime.now(UTC):
+        times.append(times[-1] + timedelta(minutes=1))
+    saved = [formats.date_format(time, "DATETIME_FORMAT") for time in times]
+    assert any(text in shown for text in saved)
 
 
 @pytest.mark.parametrize("data", [None, b"count=1"])
