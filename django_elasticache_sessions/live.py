@@ -132,7 +132,10 @@ async def aget(session_id: str, *, with_values: bool = False) -> LiveSession | N
 
 
 def get_all(session_ids: Collection[str]) -> list[LiveSession]:
-    """Return those of the sessions that live, in the order of the ids."""
+    """Return those of the sessions that live, in the order of the ids.
+
+    Raises `TypeError` for one text in their place.
+    """
     return _run(_get_all(session_ids))
 
 
@@ -155,7 +158,7 @@ def end_all(session_ids: Collection[str], *, reason: str = "ended") -> int:
     """End sessions for good, many at a time; return how many there were.
 
     Raises `SessionStoreUnavailable`; where one node of a cluster does not serve, once the sessions
-    of all others have ended.
+    of all others have ended. Raises `TypeError` for one text in the place of the ids.
     """
     return _run(_end_all(session_ids, reason))
 
@@ -174,6 +177,7 @@ def end_for_user(
     """End all sessions of a user but the one to keep; return how many there were.
 
     `keep` is `request.session` or a session id. Call it after a password has changed, for instance.
+    Raises `ValueError`, and ends none, where `keep` is another text.
     """
     return _run(_end_for_user(user, keep, reason))
 
@@ -321,12 +325,17 @@ def _end_for_user(
 ) -> Operation[int]:
     kept = keep.session_id if isinstance(keep, HashSessionStore) else keep
     naming, user_id = get_configuration().naming, user_id_of(user)
+    if kept is not None:
+        # A session key, say, would keep none.
+        naming.from_sid(kept)
     found = yield from _ask(lambda source: source.of_user(naming, user_id, wanted=()))
     session_ids = [item.stored.name.sid for item in found]
     return (yield from _end_all([sid for sid in session_ids if sid != kept], reason))
 
 
 def _names(session_ids: Collection[str]) -> list[SessionName]:
+    if isinstance(session_ids, str):
+        raise TypeError("This is one text, expected several session ids: put it into a list.")
     naming = get_configuration().naming
     return [naming.from_sid(text) for text in dict.fromkeys(session_ids) if is_sid(text)]
 

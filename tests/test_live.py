@@ -217,6 +217,23 @@ def test_several_are_found_at_once_and_what_is_none_is_left_out(new):
     assert live.get_all([]) == []
 
 
+@pytest.mark.parametrize("act", [live.get_all, live.end_all])
+def test_one_id_in_the_place_of_several_is_refused(new, act):
+    session_id = new(7).session_id
+    with pytest.raises(TypeError, match="session ids"):
+        act(session_id)
+    assert live.get(session_id)
+
+
+def test_what_is_no_session_id_is_not_kept_and_nothing_ends(new):
+    session = new(7)
+    for keep in (session.session_key, "", "x"):
+        with pytest.raises(ValueError, match="not a session id") as error:
+            live.end_for_user(7, keep=keep)
+        assert session.session_key not in str(error.value)
+    assert ids(live.for_user(7)) == [session.session_id]
+
+
 def test_a_users_sessions_are_found_by_user_or_by_id(new):
     mine = {new(7).session_id, new(7).session_id}
     new(8)
