@@ -337,6 +337,22 @@ def test_every_end_is_announced(new):
     assert sorted(told) == sorted((sid, "purged") for sid in sids)
 
 
+def test_users_are_looked_for_before_a_reindex(new, valkey):
+    new()
+    index_key = next(get_configuration().naming.live_indexes())
+    valkey.zadd(index_key, {"A" * 22: 9e9})
+    with pytest.raises(CommandError, match="No user has the name or id"):
+        run("--reindex", "--user", "nobody")
+    assert valkey.zscore(index_key, "A" * 22)
+
+
+@pytest.mark.parametrize("option", ["--batch-size", "--idle-for", "--older-than"])
+def test_a_long_value_is_not_repeated_whole(engine, option):
+    with pytest.raises(CommandError, match="expected") as error:
+        run("--all", f"{option}={'9' * 5000}")
+    assert len(str(error.value)) < 300
+
+
 def test_a_reindex_finds_what_the_index_lost(engine, new, valkey):
     sids = {new(), new(7), new(7)}
     naming = get_configuration().naming

@@ -102,9 +102,9 @@ class Command(BaseCommand):
                 "--reindex writes the indexes anew, which --dry-run must not: give one of them.",
                 returncode=2,
             )
+        selection = self.read_selection(**options)
         if reindex:
             report |= self.reindex(options["batch_size"])
-        selection = self.read_selection(**options)
         if selection is not None:
             report |= self.purge(selection, **options)
         elif not reindex:
