@@ -100,7 +100,12 @@ def _cache(outline: Outline, *, is_durable: bool) -> Iterator[Finding]:
             in_cluster=isinstance(driver, ClusterDriver),
         ),
     )
-    yield from server.judge(facts, is_durable=is_durable)
+    amazons = cloud.get_target(outline)
+    yield from server.judge(
+        facts,
+        is_durable=is_durable,
+        is_serverless=bool(amazons and amazons.serverless_cache_name),
+    )
 
 
 def _absent(driver: Driver, absent: SessionStoreUnavailable) -> Finding:

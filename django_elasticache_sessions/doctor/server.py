@@ -27,21 +27,26 @@ _REPLICA = re.compile(r"slave\d+")
 _FROM_BEST: tuple[Level, ...] = ("ok", "unknown", "advice", "problem")
 
 
-def judge(facts: Facts, *, is_durable: bool) -> Iterator[Finding]:
-    """Yield what there is to say about the server itself."""
+def judge(facts: Facts, *, is_durable: bool, is_serverless: bool = False) -> Iterator[Finding]:
+    """Yield what there is to say about the server itself.
+
+    ElastiCache Serverless has no parameter group, no node types, and replicas that nobody sees.
+    """
     yield _clock(facts)
+    policy = _serverless_policy if is_serverless else _eviction_policy
     if not facts.infos:
         yield unknown("server", "its figures are not told (INFO)", _INFO)
     else:
         nodes = dict(zip(_names(facts, len(facts.infos)), facts.infos, strict=True))
         yield from _worst(nodes, lambda info: [_engine(info)])
-        yield from _worst(nodes, lambda info: [_eviction_policy(info, is_durable=is_durable)])
+        yield from _worst(nodes, lambda info: [policy(info, is_durable=is_durable)])
         yield _evictions(facts.infos, is_durable=is_durable)
-        yield _memory(nodes, sessions=sum(facts.counts or ()))
-        yield from _worst(nodes, lambda info: _replication(info, is_durable=is_durable))
+        yield _memory(nodes, sessions=sum(facts.counts or ()), is_serverless=is_serverless)
+        if not is_serverless:
+            yield from _worst(nodes, lambda info: _replication(info, is_durable=is_durable))
         if is_of_cluster(facts.infos[0]):
             yield _spread(facts)
-    yield _listpacks(facts)
+    yield _listpacks(facts, is_serverless=is_serverless)
     if is_durable:
         yield _pending(facts.pending)
 
@@ -119,6 +124,15 @@ def _eviction_policy(info: Mapping[str, str], *, is_durable: bool) -> Finding:
     )
 
 
+def _serverless_policy(info: Mapping[str, str], *, is_durable: bool) -> Finding:
+    finding = _eviction_policy(info, is_durable=is_durable)
+    if finding.level in ("ok", "unknown"):
+        return finding
+    fixed = "The policy of a serverless cache is not to be changed."
+    better = "Take a replication group." if is_durable else "Use the engine cached_db."
+    return replace(finding, mend=f"{better} {fixed}")
+
+
 def _evictions(infos: Sequence[Mapping[str, str]], *, is_durable: bool) -> Finding:
     subject, evicted = "evictions", _sum(infos, "evicted_keys")
     if evicted is None:
@@ -132,12 +146,16 @@ def _evictions(infos: Sequence[Mapping[str, str]], *, is_durable: bool) -> Findi
     return problem(subject, f"{found}: their sessions are lost", mend)
 
 
-def _memory(nodes: Mapping[str, Mapping[str, str]], *, sessions: int) -> Finding:
+def _memory(
+    nodes: Mapping[str, Mapping[str, str]], *, sessions: int, is_serverless: bool
+) -> Finding:
     subject, infos = "memory", list(nodes.values())
     used = _sum(infos, "used_memory")
     if used is None:
         return unknown(subject, "not told", _INFO)
     if not all(as_number(info, "maxmemory") for info in infos):
+        if is_serverless:
+            return ok(subject, f"{filesizeformat(used)} in use, by what the server tells")
         return advice(
             subject,
             f"{filesizeformat(used)} in use, no limit set",
@@ -149,7 +167,10 @@ def _memory(nodes: Mapping[str, Mapping[str, str]], *, sessions: int) -> Finding
     if len(nodes) > 1:
         found = f"{node}, the fullest: {found}"
     found += _room(infos, used, sessions)
-    mend = "Take a larger node type or more shards, or give sessions a shorter life."
+    more = (
+        "Raise the maximum storage" if is_serverless else "Take a larger node type or more shards"
+    )
+    mend = f"{more}, or give sessions a shorter life."
     if share >= _MEMORY_PROBLEM_SHARE:
         return problem(subject, found, mend)
     if share >= _MEMORY_ADVICE_SHARE:
@@ -248,7 +269,7 @@ def spread(by_bucket: Sequence[int], slots: Sequence[tuple[int, int, str]]) -> C
     return nodes
 
 
-def _listpacks(facts: Facts) -> Finding:
+def _listpacks(facts: Facts, *, is_serverless: bool) -> Finding:
     subject, encodings = "hash encoding", facts.encodings
     if encodings is None:
         return unknown(
@@ -259,6 +280,8 @@ def _listpacks(facts: Facts) -> Finding:
     if not encodings:
         return ok(subject, "no session to look at")
     tables = sum(encoding == "hashtable" for encoding in encodings)
+    if tables and is_serverless:
+        return ok(subject, f"{tables} of {len(encodings)} sessions are kept as tables")
     if tables:
         return advice(
             subject,

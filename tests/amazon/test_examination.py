@@ -6,6 +6,7 @@ import copy
 
 import pytest
 
+from django_elasticache_sessions.backends.cache import SessionStore
 from django_elasticache_sessions.conf import CACHE_ENGINE, CACHED_DB_ENGINE
 from django_elasticache_sessions.doctor import Finding, cloud, examine
 from tests.servers.aws import REGION, Aws
@@ -116,6 +117,26 @@ def test_a_serverless_cache_is_encrypted_and_spread_by_itself(serverless, alarm)
     for subject in ("ElastiCache", "encryption", "Multi-AZ", "alarms"):
         assert findings[subject].level == "ok", findings[subject]
     assert findings["backups"].level == "advice"
+
+
+def test_nothing_is_advised_that_a_serverless_cache_does_not_have(serverless, settings, valkey):
+    settings.ELASTICACHE_SESSIONS |= {"COMPRESS_ABOVE_BYTES": None}
+    session = SessionStore()
+    session["a"] = "x" * 150
+    session.save()
+    valkey.config_set("maxmemory-policy", "volatile-lru")
+    try:
+        findings = found()
+    finally:
+        valkey.config_set("maxmemory-policy", "noeviction")
+    assert "replication" not in findings
+    assert findings["eviction policy"].level == "advice"
+    assert findings["eviction policy"].mend.startswith("Use the engine cached_db")
+    assert findings["hash encoding"].level == "ok"
+    assert findings["memory"].level == "ok"
+    mends = " ".join(finding.mend for finding in findings.values())
+    for absent in ("parameter group", "replica", "maxmemory", "node type"):
+        assert absent not in mends
 
 
 def test_a_serverless_cache_with_snapshots_has_backups(serverless, amazon: Aws):
