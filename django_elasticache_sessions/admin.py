@@ -26,10 +26,12 @@ from .changelist import KindFilter, LiveSessionChangeList, conceal_session_keys
 from .display import largest_field, printable, table_of_sizes, table_of_values
 from .exceptions import PartUnavailable, SessionStoreUnavailable
 from .management.users import find_user_ids
+from .middleware import or_unavailable
 from .models import LiveSession
 from .queryset import LiveSessionQuerySet
 
 _REASON = "admin"
+_NO_SUCH_SESSION = _("There is no such session; it may have ended.")
 #: Sessions that are ended, then logged, at a time.
 _BATCH = 500
 
@@ -219,13 +221,17 @@ class LiveSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """Add addresses of ours; before the others, which take them for a session's id."""
         ours = {"dashboard": self.dashboard_view, "sizes": self.sizes_view}
         model = f"{self.opts.app_label}_{self.opts.model_name}"
-        return [
+        patterns = [
             *(
                 path(f"{name}/", self.admin_site.admin_view(view), name=f"{model}_{name}")
                 for name, view in ours.items()
             ),
             *super().get_urls(),
         ]
+        for pattern in patterns:
+            # The admin reads the session to learn who asks, before any view of ours begins.
+            pattern.callback = or_unavailable(pattern.callback)
+        return patterns
 
     def dashboard_view(self, request: HttpRequest) -> HttpResponse:
         """Show how the sessions and their stores are, and which store does not serve."""
@@ -289,7 +295,7 @@ class LiveSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         self, request: HttpRequest, opts: Any, object_id: str
     ) -> HttpResponse:
         # Django's message repeats what stood in the address: a session key, maybe.
-        messages.warning(request, _("There is no such session; it may have ended."))
+        messages.warning(request, _NO_SUCH_SESSION)
         return HttpResponseRedirect(reverse("admin:index", current_app=self.admin_site.name))
 
     def _served(

@@ -6,6 +6,8 @@ Put `"django_elasticache_sessions.middleware.SessionMiddleware"` in the place of
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 from django.conf import settings
@@ -14,6 +16,7 @@ from django.contrib.sessions.middleware import SessionMiddleware as DjangoSessio
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.template import TemplateDoesNotExist, loader
+from django.template.response import SimpleTemplateResponse
 from django.utils.cache import patch_cache_control
 from django.utils.translation import gettext as _
 
@@ -105,6 +108,21 @@ def unavailable_response() -> HttpResponse:
     response["Retry-After"] = str(RETRY_AFTER_SECONDS)
     patch_cache_control(response, no_store=True)
     return response
+
+
+def or_unavailable(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+    """Answer 503 while the store is away, under Django's own session middleware too."""
+
+    @wraps(view)
+    def served(*args: Any, **kwargs: Any) -> HttpResponseBase:
+        try:
+            response = view(*args, **kwargs)
+            # A template may read the session.
+            return response.render() if isinstance(response, SimpleTemplateResponse) else response
+        except SessionStoreUnavailable:
+            return unavailable_response()
+
+    return served
 
 
 class _Saved:

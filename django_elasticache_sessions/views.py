@@ -6,8 +6,6 @@ override whole or by its blocks. The addresses are in `urls`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import wraps
 from typing import Any
 
 from django.conf import settings
@@ -15,9 +13,7 @@ from django.contrib import messages
 from django.contrib.auth import logout
 from django.contrib.auth.mixins import LoginRequiredMixin
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.http.response import HttpResponseBase
 from django.shortcuts import resolve_url
-from django.template.response import SimpleTemplateResponse
 from django.urls import reverse
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
@@ -28,30 +24,14 @@ from django.views.generic import TemplateView
 
 from . import live
 from .backends.base import HashSessionStore
-from .exceptions import SessionStoreUnavailable
-from .middleware import unavailable_response
+from .middleware import or_unavailable
 
 _REASON = "device"
 #: The sessions that one page lists; the others end with "all others".
 MOST_SHOWN = 100
 
 
-def _or_unavailable(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
-    """Answer 503 while the store is away, under Django's own session middleware too."""
-
-    @wraps(view)
-    def served(*args: Any, **kwargs: Any) -> HttpResponseBase:
-        try:
-            response = view(*args, **kwargs)
-            # A template may read the session.
-            return response.render() if isinstance(response, SimpleTemplateResponse) else response
-        except SessionStoreUnavailable:
-            return unavailable_response()
-
-    return served
-
-
-@method_decorator([never_cache, _or_unavailable, csrf_protect], name="dispatch")
+@method_decorator([never_cache, or_unavailable, csrf_protect], name="dispatch")
 class _OwnSessions(LoginRequiredMixin, TemplateView):
     template_name = "django_elasticache_sessions/devices.html"
 

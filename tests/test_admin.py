@@ -19,6 +19,8 @@ from django_elasticache_sessions.conf import CACHED_DB_ENGINE, get_configuration
 from django_elasticache_sessions.exceptions import SessionStoreUnavailable
 from django_elasticache_sessions.models import LiveSession
 
+from .test_devices import take_stores_away
+
 pytestmark = pytest.mark.django_db
 LIST = "/admin/django_elasticache_sessions/livesession/"
 UNKNOWN_ID = "A" * 22
@@ -557,6 +559,26 @@ def test_a_store_that_is_away_is_told_and_is_not_empty(staff, monkeypatch, addre
     shown = page(client, address, status=503)
     assert "does not serve" in shown
     assert "0 live sessions" not in shown
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        LIST,
+        f"{LIST}dashboard/",
+        f"{LIST}sizes/",
+        *(view_of(UNKNOWN_ID, view) for view in ("change", "delete", "history")),
+    ],
+)
+def test_without_the_store_it_is_503_under_django_s_middleware_too(staff, settings, address):
+    django_s = "django.contrib.sessions.middleware.SessionMiddleware"
+    settings.MIDDLEWARE = [django_s, *settings.MIDDLEWARE[1:]]
+    client = staff(superuser=True)
+    take_stores_away(settings)
+    response = client.get(address)
+    assert response.status_code == 503
+    assert response.headers["Retry-After"]
+    assert settings.SESSION_COOKIE_NAME not in response.cookies
 
 
 @pytest.mark.parametrize("action", ["delete_selected", "end_for_users"])
