@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.models import DELETION, LogEntry
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
@@ -215,6 +216,9 @@ class LiveSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         posted: Any = request.POST.copy()
         posted["select_across"] = "0"
         request.POST = posted
+        if not queryset.filter(pk__in=posted.getlist(ACTION_CHECKBOX_NAME)).exists():
+            messages.warning(request, _NO_SUCH_SESSION)
+            return HttpResponseRedirect(request.get_full_path())
         return super().response_action(request, queryset, *args, **kwargs)
 
     def get_urls(self) -> list[URLPattern]:

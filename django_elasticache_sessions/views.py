@@ -7,11 +7,13 @@ override whole or by its blocks. The addresses are in `urls`.
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import logout
 from django.contrib.auth.mixins import LoginRequiredMixin
+from django.contrib.auth.views import redirect_to_login
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import resolve_url
 from django.urls import reverse
@@ -43,6 +45,14 @@ class _OwnSessions(LoginRequiredMixin, TemplateView):
         """Return the full name of one of the addresses, under the namespace of this one."""
         match = self.request.resolver_match
         return ":".join([*(match.namespaces if match else ["devices"]), name])
+
+    def handle_no_permission(self) -> HttpResponseRedirect:
+        """Redirect to the login, and from there to the list: a POST cannot be gone back to."""
+        address = reverse(self.named("list"))
+        login_url = resolve_url(self.get_login_url())
+        if urlsplit(login_url).netloc not in ("", self.request.get_host()):
+            address = self.request.build_absolute_uri(address)
+        return redirect_to_login(address, login_url, self.get_redirect_field_name())
 
     def back_to_list(self) -> HttpResponse:
         """Redirect to the list."""

@@ -257,6 +257,18 @@ def test_anonymous_sessions_have_no_users_to_end(staff, new):
     assert "Nobody is signed in" in client.post(LIST, data, follow=True).content.decode()
 
 
+@pytest.mark.parametrize("action", ["delete_selected", "end_for_users"])
+@pytest.mark.parametrize("answer", [{}, {"post": "yes"}])
+def test_a_selection_that_has_ended_is_told_and_not_asked_about(staff, new, action, answer):
+    client = staff(superuser=True)
+    gone = [new(7), new(8)]
+    live.end_all(gone)
+    data = {"action": action, "_selected_action": gone, **answer}
+    response = client.post(LIST, data, follow=True)
+    assert response.redirect_chain == [(LIST, 302)]
+    assert "There is no such session; it may have ended." in response.content.decode()
+
+
 def test_a_session_that_ended_between_list_and_click_is_no_error(staff, new):
     client = staff(superuser=True)
     session_id, other = new(7), new(8)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from types import ModuleType
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from django.contrib.auth import SESSION_KEY
@@ -261,6 +262,19 @@ def test_who_is_not_signed_in_is_sent_to_the_login(engine, address):
     response = method(address)
     assert response.status_code == 302
     assert response["Location"].startswith("/signed-out/")
+
+
+@pytest.mark.parametrize("address", [LIST, OTHERS, end(UNKNOWN_ID)])
+@pytest.mark.parametrize(
+    ("login", "leads_to"),
+    [("/signed-out/", LIST), ("https://id.example/in/", f"http://testserver{LIST}")],
+)
+def test_the_login_leads_to_the_list(engine, settings, address, login, leads_to):
+    settings.LOGIN_URL = login
+    visitor = Browser()
+    response = visitor.get(address) if address == LIST else visitor.post(address)
+    sent = urlsplit(response["Location"])
+    assert parse_qs(sent.query) == {"next": [leads_to]}
 
 
 def test_a_forwarded_address_is_not_believed(staff_anna):
