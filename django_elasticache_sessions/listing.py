@@ -125,11 +125,33 @@ def page(
     return (found[::-1] if is_newer else found), has_more
 
 
-def of_user(naming: Naming, user_id: str, *, wanted: Collection[str]) -> Operation[list[Described]]:
-    """Return a user's sessions."""
+def of_user(
+    naming: Naming, user_id: str, *, wanted: Collection[str], limit: int | None = None
+) -> Operation[list[Described]]:
+    """Return a user's sessions, or up to `limit` of those that expire last."""
+    for _ in range(_REFILLS):
+        found, has_dropped = yield from _of_user(naming, user_id, wanted, limit)
+        if limit is None or len(found) >= limit or not has_dropped:
+            break
+    found.sort(key=lambda item: item.stored.expires, reverse=True)
+    return found[:limit]
+
+
+def count_of_user(naming: Naming, user_id: str) -> Operation[int]:
+    """Count a user's sessions. What expired lately, or was evicted, counts until it is dropped."""
     tags = naming.user_tags(user_id)
-    replies = yield tuple(("ZRANGE", naming.user_index(tag), 0, -1) for tag in tags)
+    replies = yield tuple(("ZCARD", naming.user_index(tag)) for tag in tags)
+    return sum(reply for reply in replies if not isinstance(reply, ForeignType))
+
+
+def _of_user(
+    naming: Naming, user_id: str, wanted: Collection[str], limit: int | None
+) -> Operation[tuple[list[Described], bool]]:
+    """Return sessions, and whether entries were dropped whose sessions are gone."""
+    tags, last = naming.user_tags(user_id), -1 if limit is None else limit - 1
+    replies = yield tuple(("ZRANGE", naming.user_index(tag), 0, last, "REV") for tag in tags)
     found: list[Described] = []
+    has_dropped = False
     for tag, sids in zip(tags, replies, strict=True):
         if isinstance(sids, ForeignType):
             continue
@@ -140,8 +162,9 @@ def of_user(naming: Naming, user_id: str, *, wanted: Collection[str]) -> Operati
             found += of_tag
             left = {name.sid for name in batch} - {item.stored.name.sid for item in of_tag}
             if left:
+                has_dropped = True
                 yield (("ZREM", naming.user_index(tag), *sorted(left)),)
-    return found
+    return found, has_dropped
 
 
 def describe(

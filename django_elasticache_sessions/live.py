@@ -111,14 +111,27 @@ async def apage(
     return await _arun(_page(after, limit, before=before, kind=kind))
 
 
-def for_user(user: Model | str | int) -> list[LiveSession]:
-    """Return a user's sessions, the last saved first. Takes a user or a user's primary key."""
-    return _run(_for_user(user))
+def for_user(user: Model | str | int, *, limit: int | None = None) -> list[LiveSession]:
+    """Return a user's sessions, the last saved first. Takes a user or a user's primary key.
+
+    With `limit` only so many, those that expire last.
+    """
+    return _run(_for_user(user, limit))
 
 
-async def afor_user(user: Model | str | int) -> list[LiveSession]:
+async def afor_user(user: Model | str | int, *, limit: int | None = None) -> list[LiveSession]:
     """See for_user()."""
-    return await _arun(_for_user(user))
+    return await _arun(_for_user(user, limit))
+
+
+def count_for_user(user: Model | str | int) -> int:
+    """Count a user's sessions; some too many by the cache's index, where some expired lately."""
+    return _run(_count_for_user(user))
+
+
+async def acount_for_user(user: Model | str | int) -> int:
+    """See count_for_user()."""
+    return await _arun(_count_for_user(user))
 
 
 def get(session_id: str, *, with_values: bool = False) -> LiveSession | None:
@@ -255,11 +268,20 @@ def _page(after: str | None, limit: int, *, before: str | None, kind: Kind) -> O
     )
 
 
-def _for_user(user: Model | str | int) -> Operation[list[LiveSession]]:
+def _for_user(user: Model | str | int, limit: int | None) -> Operation[list[LiveSession]]:
+    if limit is not None and not 1 <= limit <= MAX_PAGE:
+        raise ValueError(f"limit is {limit}, expected 1 to {MAX_PAGE}.")
     naming, user_id = get_configuration().naming, user_id_of(user)
-    found = yield from _ask(lambda source: source.of_user(naming, user_id, wanted=_WANTED))
+    found = yield from _ask(
+        lambda source: source.of_user(naming, user_id, wanted=_WANTED, limit=limit)
+    )
     sessions = (_live(item) for item in found)
     return sorted(sessions, key=lambda session: session.saved, reverse=True)
+
+
+def _count_for_user(user: Model | str | int) -> Operation[int]:
+    naming, user_id = get_configuration().naming, user_id_of(user)
+    return _ask(lambda source: source.count_of_user(naming, user_id))
 
 
 def _get(session_id: str, *, with_values: bool) -> Operation[LiveSession | None]:

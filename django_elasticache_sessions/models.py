@@ -39,7 +39,7 @@ class FallbackSession(models.Model):
     # In hexadecimal: some databases' texts do not tell capitals, and MariaDB's uuid takes not all.
     sid = models.CharField(_("session id"), max_length=32, primary_key=True)
     fields = models.JSONField(_("fields"))
-    user_tag = models.CharField(_("user"), max_length=22, db_index=True)
+    user_tag = models.CharField(_("user"), max_length=22)
     created = models.BigIntegerField(_("created"))
     saved = models.BigIntegerField(_("saved"))
     expires = models.BigIntegerField(_("expires"))
@@ -58,6 +58,7 @@ class FallbackSession(models.Model):
                 fields=("expires", "is_ended", "user_tag", "created"),
                 name="elasticache_sessions_live",
             ),
+            models.Index(fields=("user_tag", "sid"), name="elasticache_sessions_user"),
         )
 
     def __str__(self) -> str:

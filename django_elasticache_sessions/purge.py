@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from . import fallback, listing, operations, row_listing, scripts
+from . import fallback, operations, row_listing, scripts
 from .backends.base import HashSessionStore
 from .conf import get_configuration
 from .drivers import sync
@@ -20,12 +20,15 @@ from .exceptions import ForeignType
 from .homes import ask_database, get_homes
 from .keys import Naming, SessionName, is_sid
 from .live import get_store_class
-from .operations import Operation, StoredSession, run
+from .operations import Operation, Word, run
 from .signals import announce_end
 
 #: Sessions that one script looks at: a fraction of a millisecond.
 _PER_SCRIPT = 100
 _NEVER = 2**53
+# To and from that script.
+_ANYBODY = "*"
+_GONE = -1
 _REASON = "purged"
 
 
@@ -49,13 +52,6 @@ class Selection:
     def created_until(self) -> int:
         """Return the latest time of creation, in seconds since the epoch."""
         return _ago(self.older_than)
-
-    def has(self, stored: StoredSession) -> bool:
-        """Tell whether a session of one of the users is meant."""
-        return (
-            stored.saved <= self.saved_until()
-            and stored.created / 1_000_000 <= self.created_until()
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,25 +120,26 @@ class _Purge:
 
     def of_users(self, selection: Selection) -> Operation[None]:
         for user_id in selection.user_ids:
-            found = yield from self._of_user(user_id)
-            names = [item.stored.name for item in found if selection.has(item.stored)]
-            self._note(seen=len(found) - len(names), ended=0)
-            for batch in _batches(names, self.batch_size):
-                yield from self._end(batch)
+            for user_tag in self.naming.user_tags(user_id):
+                if self.store_class._operations is fallback:
+                    yield from self._of_rows(selection, user_tag)
+                else:
+                    index_key = self.naming.user_index(user_tag)
+                    yield from self._of_index(index_key, self._conditions(selection, user_tag))
 
     def of_all(self, selection: Selection) -> Operation[None]:
         if self.store_class._operations is fallback:
-            yield from self._of_rows(selection)
-        else:
-            yield from self._of_hashes(selection)
+            yield from self._of_rows(selection, "" if selection.anonymous else None)
+            return
+        conditions = self._conditions(selection, "" if selection.anonymous else _ANYBODY)
+        for index_key in self.naming.live_indexes():
+            yield from self._of_index(index_key, conditions)
 
-    def _of_user(self, user_id: str) -> Operation[list[listing.Described]]:
-        source = self.store_class._listings[0]
-        found: list[listing.Described]
-        found = yield from source.of_user(self.naming, user_id, wanted=())
-        return found
+    def _conditions(self, selection: Selection, whose: str) -> tuple[Word, ...]:
+        """Return what the script for hashes is told."""
+        return (int(self.dry_run), selection.saved_until(), selection.created_until(), whose)
 
-    def _of_rows(self, selection: Selection) -> Operation[None]:
+    def _of_rows(self, selection: Selection, user_tag: str | None) -> Operation[None]:
         last = b""
         while True:
             found = yield from ask_database(
@@ -152,7 +149,7 @@ class _Purge:
                 self.batch_size,
                 saved_until=selection.saved_until(),
                 created_until=selection.created_until(),
-                anonymous=selection.anonymous,
+                user_tag=user_tag,
             )
             if not found:
                 return
@@ -166,43 +163,43 @@ class _Purge:
             yield from self._announce(names)
         self._note(seen=len(names), ended=ended)
 
-    def _of_hashes(self, selection: Selection) -> Operation[None]:
-        conditions = (
-            int(self.dry_run),
-            selection.saved_until(),
-            selection.created_until(),
-            int(selection.anonymous),
-        )
-        for bucket, index_key in enumerate(self.naming.live_indexes()):
-            keys = (index_key, self.naming.events(bucket))
-            cursor = b"0"
-            while True:
-                command = ("ZSCAN", index_key, cursor, "COUNT", self.batch_size)
-                [reply] = yield (command,)
-                if isinstance(reply, ForeignType):
-                    break
-                cursor, entries = reply
-                yield from self._of_bucket(keys, conditions, _named(self.naming, entries))
-                if cursor == b"0":
-                    break
+    def _of_index(self, index_key: str, conditions: tuple[Word, ...]) -> Operation[None]:
+        cursor = b"0"
+        while True:
+            [reply] = yield (("ZSCAN", index_key, cursor, "COUNT", self.batch_size),)
+            if isinstance(reply, ForeignType):
+                return
+            cursor, entries = reply
+            yield from self._of_names(index_key, conditions, _named(self.naming, entries))
+            if cursor == b"0":
+                return
 
-    def _of_bucket(
-        self, keys: tuple[str, str], conditions: tuple[int, ...], names: Sequence[SessionName]
+    def _of_names(
+        self, index_key: str, conditions: tuple[Word, ...], names: Sequence[SessionName]
     ) -> Operation[None]:
-        portions = list(_batches(names, _PER_SCRIPT))
+        portions = list(_portions(names))
         if not portions:
             return
         replies = yield tuple(
             run(
                 scripts.PURGE,
-                (*keys, *(name.hash_key for name in portion)),
+                (
+                    portion[0].index_key,
+                    self.naming.events(portion[0].bucket),
+                    *(name.hash_key for name in portion),
+                ),
                 (*conditions, *(name.sid for name in portion)),
             )
             for portion in portions
         )
+        looked_at = [name for portion in portions for name in portion]
         tags = [tag for reply in replies for tag in reply]
-        ended = [(name, tag) for name, tag in zip(names, tags, strict=True) if tag != 0]
+        found = list(zip(looked_at, tags, strict=True))
+        ended = [(name, tag) for name, tag in found if isinstance(tag, bytes)]
         if not self.dry_run:
+            gone = [name.sid for name, tag in found if tag == _GONE]
+            if gone:
+                yield (("ZREM", index_key, *gone),)
             yield from self._forget_users(ended)
             yield from self._announce([name for name, _ in ended])
         self._note(seen=len(names), ended=len(ended))
@@ -282,6 +279,15 @@ def _drop_orphans(naming: Naming, index_key: str, sids: Sequence[bytes]) -> Oper
 def _named(naming: Naming, entries: Sequence[bytes]) -> list[SessionName]:
     sids = (sid.decode("ascii", "replace") for sid in entries[::2])
     return [naming.from_sid(sid) for sid in sids if is_sid(sid)]
+
+
+def _portions(names: Iterable[SessionName]) -> Iterator[Sequence[SessionName]]:
+    """Return sessions in portions of one bucket: a script may touch no other."""
+    by_bucket: dict[int, list[SessionName]] = defaultdict(list)
+    for name in names:
+        by_bucket[name.bucket].append(name)
+    for of_bucket in by_bucket.values():
+        yield from _batches(of_bucket, _PER_SCRIPT)
 
 
 def _batches(names: Sequence[SessionName], size: int) -> Iterator[Sequence[SessionName]]:

@@ -100,10 +100,20 @@ def page(
     return (described[::-1] if is_newer else described), len(found) > limit
 
 
-def of_user(naming: Naming, user_id: str, *, wanted: Collection[str]) -> Operation[list[Described]]:
+def of_user(
+    naming: Naming, user_id: str, *, wanted: Collection[str], limit: int | None = None
+) -> Operation[list[Described]]:
     """See listing.of_user()."""
-    found = yield from ask_database(get_homes(), _of_user, naming.user_tags(user_id), wanted)
+    tags = naming.user_tags(user_id)
+    found = yield from ask_database(get_homes(), _of_user, tags, wanted, limit)
     return _described(naming, found)
+
+
+def count_of_user(naming: Naming, user_id: str) -> Operation[int]:
+    """Count a user's sessions."""
+    tags = naming.user_tags(user_id)
+    number: int = yield from ask_database(get_homes(), _count_of_user, tags)
+    return number
 
 
 def describe(
@@ -124,18 +134,21 @@ def following(
     *,
     saved_until: int,
     created_until: int,
-    anonymous: bool,
+    user_tag: str | None,
 ) -> list[bytes]:
     """Return the `sid`s of live sessions that were saved and created so long ago, in their order.
 
-    Times in seconds since the epoch; with `anonymous`, only sessions without a user.
+    Times in seconds since the epoch; `user_tag` is that of the user whose sessions are meant, empty
+    for those without a user, `None` for all.
     """
+    whose = "" if user_tag is None else " AND user_tag = %s"
     query = (
         f"SELECT sid FROM {{table}} WHERE {_LIVE} AND sid > %s AND saved <= %s AND created <= %s"
-        f"{_OF_KIND['anonymous' if anonymous else 'all']} ORDER BY sid LIMIT %s"
+        f"{whose} ORDER BY sid LIMIT %s"
     )
     created_until_microseconds = min(created_until * 1_000_000, 2**63 - 1)
-    parameters = (after.hex(), saved_until, created_until_microseconds, limit)
+    tags = () if user_tag is None else (user_tag,)
+    parameters = (after.hex(), saved_until, created_until_microseconds, *tags, limit)
     with connection.cursor() as cursor:
         cursor.execute(sql(connection, query), parameters)
         return [bytes.fromhex(sid) for (sid,) in cursor.fetchall()]
@@ -170,18 +183,32 @@ def _page(
 
 
 def _of_user(
-    connection: BaseDatabaseWrapper, tags: Sequence[str], wanted: Collection[str]
+    connection: BaseDatabaseWrapper,
+    tags: Sequence[str],
+    wanted: Collection[str],
+    limit: int | None,
 ) -> list[_Found]:
-    places = ", ".join(["%s"] * len(tags))
-    query = f"FROM {{table}} WHERE user_tag IN ({places}) AND {_LIVE}"
-    return _read(connection, query, tags, wanted)
+    query = f"FROM {{table}} WHERE user_tag IN ({_places(tags)}) AND {_LIVE}"
+    if limit is None:
+        return _read(connection, query, tags, wanted)
+    return _read(connection, f"{query} ORDER BY expires DESC LIMIT %s", [*tags, limit], wanted)
+
+
+def _count_of_user(connection: BaseDatabaseWrapper, tags: Sequence[str]) -> int:
+    query = f"SELECT COUNT(*) FROM {{table}} WHERE user_tag IN ({_places(tags)}) AND {_LIVE}"
+    with connection.cursor() as cursor:
+        cursor.execute(sql(connection, query), tags)
+        return int(cursor.fetchone()[0])
+
+
+def _places(values: Sequence[Any]) -> str:
+    return ", ".join(["%s"] * len(values))
 
 
 def _named(
     connection: BaseDatabaseWrapper, names: Sequence[SessionName], wanted: Collection[str]
 ) -> list[_Found]:
-    places = ", ".join(["%s"] * len(names))
-    query = f"FROM {{table}} WHERE sid IN ({places}) AND {_LIVE}"
+    query = f"FROM {{table}} WHERE sid IN ({_places(names)}) AND {_LIVE}"
     return _read(connection, query, [name.digest.hex() for name in names], wanted)
 
 

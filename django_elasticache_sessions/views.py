@@ -38,8 +38,15 @@ class _OwnSessions(LoginRequiredMixin, TemplateView):
     template_name = "django_elasticache_sessions/devices.html"
 
     def own_sessions(self) -> list[live.LiveSession]:
-        """Return the user's sessions, the last used first."""
-        return live.for_user(self.request.user)  # type: ignore[arg-type]
+        """Return the user's sessions, this one first: no more than are shown."""
+        user: Any = self.request.user
+        current_id = session_id_of(self.request)
+        sessions = live.for_user(user, limit=MOST_SHOWN)
+        current = [session for session in sessions if session.session_id == current_id]
+        if not current and current_id:
+            current = live.get_all([current_id])
+        others = [session for session in sessions if session.session_id != current_id]
+        return [*current, *others][:MOST_SHOWN]
 
     def named(self, name: str) -> str:
         """Return the full name of one of the addresses, under the namespace of this one."""
@@ -70,13 +77,13 @@ class DevicesView(_OwnSessions):
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         """Put this session first."""
-        current_id = session_id_of(self.request)
         sessions = self.own_sessions()
-        sessions.sort(key=lambda session: session.session_id != current_id)
+        is_all = len(sessions) < MOST_SHOWN
+        user: Any = self.request.user
         shown = {
-            "sessions": sessions[:MOST_SHOWN],
-            "current_id": current_id,
-            "count": len(sessions),
+            "sessions": sessions,
+            "current_id": session_id_of(self.request),
+            "count": len(sessions) if is_all else live.count_for_user(user),
             "end": self.named("end"),
             "end_others": self.named("end-others"),
         }

@@ -324,6 +324,25 @@ def test_many_devices_are_counted(anna, engine):
     assert "There are 131 sessions in all." in page
 
 
+def test_no_more_devices_are_read_than_are_shown(anna, engine, monkeypatch):
+    desk = Browser()
+    desk.force_login(anna)
+    # This one expires first: it is shown all the same.
+    for _ in range(130):
+        session = engine()
+        session[SESSION_KEY] = str(anna.pk)
+        session.set_expiry(10_000_000)
+        session.save()
+    read: list[str] = []
+    shown_as = live._live
+    monkeypatch.setattr(live, "_live", lambda item: read.append("one") or shown_as(item))
+    page = shown(desk)
+    assert page.count("<li>") == 100
+    assert page.count("This device") == 1
+    assert "There are 131 sessions in all." in page
+    assert len(read) <= 101
+
+
 @pytest.mark.parametrize(
     ("agent", "name"),
     [

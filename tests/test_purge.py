@@ -21,6 +21,7 @@ from django_elasticache_sessions.signals import session_ended
 
 from .conftest import point_sessions_at
 from .contents import backdate
+from .servers.databases import VENDORS
 from .servers.valkey import Valkey
 
 pytestmark = pytest.mark.django_db
@@ -388,6 +389,57 @@ def test_no_script_looks_at_more_than_a_hundred_sessions(relay, new_session, set
     sessions = [list(filter(None, map(naming.from_hash_key, command))) for command in purges]
     assert sum(map(len, sessions)) == 450
     assert max(map(len, sessions)) <= 100
+
+
+@pytest.mark.parametrize("engine", ["cache"], indirect=True)
+@pytest.mark.parametrize("option", [("--all",), ("--user", "7")])
+def test_an_index_is_read_a_batch_at_a_time(relay, engine, new, option):
+    for _ in range(200):
+        new(7)
+    with relay.recording() as tape:
+        assert run(*option, "--batch-size", "50")["ended"] == 200
+    counts = [command[4] for command in tape.commands if command[0] == b"ZSCAN"]
+    assert set(counts) == {b"50"}
+    assert not [
+        command for command in tape.commands if command[0] == b"ZRANGE" and b"-1" in command
+    ]
+
+
+@pytest.mark.parametrize("engine", [f"cached_db-{vendor}" for vendor in VENDORS], indirect=True)
+@pytest.mark.parametrize("option", [("--all",), ("--user", "7")])
+def test_every_statement_of_a_purge_has_a_limit(new, option):
+    for _ in range(20):
+        new(7)
+    asked: list[tuple[str, tuple[object, ...]]] = []
+
+    def note(execute, sql, params, many, context):
+        asked.append((sql, params))
+        return execute(sql, params, many, context)
+
+    with connections[get_configuration().options.fallback_database].execute_wrapper(note):
+        assert run(*option, "--batch-size", "5")["ended"] == 20
+    limits = [params[-1] for sql, params in asked if " LIMIT %s" in sql and params[-1] == 5]
+    assert len(limits) == 5
+    assert not [sql for sql, _ in asked if " user_tag IN " in sql and " LIMIT " not in sql]
+
+
+def test_a_session_that_changed_hands_is_not_its_former_users(new, valkey):
+    new(7)
+    theirs = new(8)
+    naming = get_configuration().naming
+    valkey.zadd(naming.user_index(naming.user("7")), {theirs: 9e9})
+    assert run("--user", "7")["ended"] == 1
+    assert left() == {theirs}
+
+
+@pytest.mark.parametrize("engine", ["cache"], indirect=True)
+def test_what_was_evicted_leaves_its_users_index_when_that_is_purged(new, valkey):
+    new(7)
+    naming = get_configuration().naming
+    index_key = naming.user_index(naming.user("7"))
+    valkey.zadd(index_key, {naming.from_digest(b"0" * 16).sid: 9e9})
+    assert run("--user", "7")["ended"] == 1
+    assert not valkey.exists(index_key)
 
 
 def test_a_terminal_shows_a_bar_and_a_file_none(new, monkeypatch, capsys):

@@ -28,4 +28,4 @@ def find_user_ids(text: str) -> tuple[str, ...]:
     try:
         return (live.user_id_of(manager.get(pk=text)),)
     except (ObjectDoesNotExist, ValidationError, ValueError, TypeError, OverflowError):
-        return (text,) if live.for_user(text) else ()
+        return (text,) if live.for_user(text, limit=1) else ()

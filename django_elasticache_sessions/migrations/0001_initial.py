@@ -27,7 +27,7 @@ class Migration(migrations.Migration):
             options={
                 'verbose_name': 'stored session',
                 'verbose_name_plural': 'stored sessions',
-                'indexes': [models.Index(fields=['expires', 'is_ended', 'user_tag', 'created'], name='elasticache_sessions_live')],
+                'indexes': [models.Index(fields=['expires', 'is_ended', 'user_tag', 'created'], name='elasticache_sessions_live'), models.Index(fields=['user_tag', 'sid'], name='elasticache_sessions_user')],
             },
         ),
     ]

@@ -26,9 +26,4 @@ class Migration(migrations.Migration):
                 'default_permissions': ('view', 'delete'),
             },
         ),
-        migrations.AlterField(
-            model_name='fallbacksession',
-            name='user_tag',
-            field=models.CharField(db_index=True, max_length=22, verbose_name='user'),
-        ),
     ]

@@ -1,8 +1,10 @@
 -- End those of a bucket's sessions that are as asked for; the number of KEYS bounds the work.
 -- KEYS: live index, events, session hashes.
 -- ARGV: 1 to change nothing, the latest time of the last save and of the creation (seconds since the
---       epoch), 1 for sessions without a user only, then the sid of each hash.
--- Reply: for each hash the tag of its user ('' if it has none) where it is ended, else 0.
+--       epoch), the tag of the user whose sessions are meant ('' for nobody's, * for all), then the
+--       sid of each hash.
+-- Reply: for each hash the tag of its user ('' if it has none) where it is ended, -1 where there is
+--        none, else 0.
 local reply, gone, ended = {}, {}, 0
 for i = 3, #KEYS do
   reply[i - 2] = 0
@@ -11,12 +13,15 @@ for i = 3, #KEYS do
     local text = redis.call('HGET', KEYS[i], '~') or ''
     local created, saved, user = string.match(text, '^(%d+) (%d+) %d+ %d+ ([%w_-]*)')
     if created and tonumber(saved) <= tonumber(ARGV[2])
-        and created / 1000000 <= tonumber(ARGV[3]) and (user == '' or ARGV[4] == '0') then
+        and created / 1000000 <= tonumber(ARGV[3]) and (ARGV[4] == '*' or user == ARGV[4]) then
       reply[i - 2] = user
       ended = ended + 1
     end
   end
-  if found == 'none' or reply[i - 2] ~= 0 then
+  if found == 'none' then
+    reply[i - 2] = -1
+  end
+  if reply[i - 2] ~= 0 then
     gone[#gone + 1] = ARGV[i + 2]
     if ARGV[1] == '0' then
       redis.call('UNLINK', KEYS[i])

@@ -691,21 +691,21 @@ def test_what_is_no_session_is_not_described(store):
 
 
 @pytest.mark.parametrize(
-    ("dry", "saved_until", "created_until", "anonymous", "ended"),
+    ("dry", "saved_until", "created_until", "whose", "ended"),
     [
-        (0, 9e15, 9e15, 0, [b"tag", b""]),
-        (0, 9e15, 9e15, 1, [0, b""]),
-        (0, 0, 9e15, 0, [0, 0]),
-        (0, 9e15, 0, 0, [0, 0]),
-        (1, 9e15, 9e15, 0, [b"tag", b""]),
+        (0, 9e15, 9e15, "*", [b"tag", b""]),
+        (0, 9e15, 9e15, "", [0, b""]),
+        (0, 9e15, 9e15, "tag", [b"tag", 0]),
+        (0, 9e15, 9e15, "other", [0, 0]),
+        (0, 0, 9e15, "*", [0, 0]),
+        (0, 9e15, 0, "*", [0, 0]),
+        (1, 9e15, 9e15, "*", [b"tag", b""]),
     ],
 )
-def test_a_purge_ends_what_is_as_asked_for(
-    store, dry, saved_until, created_until, anonymous, ended
-):
+def test_a_purge_ends_what_is_as_asked_for(store, dry, saved_until, created_until, whose, ended):
     create(store, created=2_000_000, user="tag")
     create(store, name=NEW_HASH, sid=NEW_SID, created=2_000_000)
-    keys, conditions = (INDEX, EVENTS, HASH, NEW_HASH), (dry, saved_until, created_until, anonymous)
+    keys, conditions = (INDEX, EVENTS, HASH, NEW_HASH), (dry, saved_until, created_until, whose)
     assert run(store, PURGE, keys, *conditions, SID, NEW_SID) == ended
     there = [tag == 0 or dry == 1 for tag in ended]
     assert [bool(store.exists(key)) for key in (HASH, NEW_HASH)] == there
@@ -716,7 +716,7 @@ def test_a_purge_takes_out_what_is_gone_and_leaves_what_is_no_session(store):
     store.zadd(INDEX, {SID: 9e9, NEW_SID: 9e9})
     store.set(NEW_HASH, "planted")
     keys = (INDEX, EVENTS, HASH, NEW_HASH)
-    assert run(store, PURGE, keys, 0, 9e15, 9e15, 0, SID, NEW_SID) == [0, 0]
+    assert run(store, PURGE, keys, 0, 9e15, 9e15, "*", SID, NEW_SID) == [-1, 0]
     assert store.zrange(INDEX, 0, -1) == [NEW_SID.encode()]
     assert store.get(NEW_HASH) == b"planted"
 
@@ -805,7 +805,7 @@ def every_branch_of(script: str, store: redis.Redis, app: redis.Redis) -> None:
             run(app, DESCRIBE, (HASH,), "~", "a")
         case "purge":
             create(store)
-            run(app, PURGE, (INDEX, EVENTS, HASH), 0, 9e15, 9e15, 0, SID)
+            run(app, PURGE, (INDEX, EVENTS, HASH), 0, 9e15, 9e15, "*", SID)
         case "reindex":
             create(store)
             store.set(INDEX, "planted")
