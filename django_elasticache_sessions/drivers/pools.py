@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from contextlib import suppress
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -75,8 +76,10 @@ def make_pool(alias: str, *, host: str = "", port: int = 0) -> ConnectionPool:
         pool: ConnectionPool = factory.get_connection_pool(params)
         # The drivers read RESP2; RESP3 costs a longer handshake and brings the scripts nothing.
         pool.connection_kwargs["protocol"] = 2
-        # A pool takes any option; a connection does not. This one is never opened.
-        pool.connection_class(**pool.connection_kwargs)
+        # A pool takes any option; a connection does not. This one is never opened. What it lacks
+        # of the system, such as a free descriptor, is told by the first that is.
+        with suppress(OSError):
+            pool.connection_class(**pool.connection_kwargs)
     except (AttributeError, TypeError, ValueError) as error:
         raise UnusableOptions(_unusable(alias, error)) from None
     return pool
