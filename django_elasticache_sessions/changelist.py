@@ -103,7 +103,6 @@ class LiveSessionChangeList(ChangeList):
             # Another filter or search begins at the first page; the search form repeats `params`.
             self.filter_params.pop(name, None)
             self.params.pop(name, None)
-        # What is no choice may be a session key.
         if (whose := self.params.pop(_WHOSE, None)) in _CHOICES:
             self.params[_WHOSE] = whose
             self.filter_params[_WHOSE] = [whose]
