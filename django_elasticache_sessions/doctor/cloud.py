@@ -68,12 +68,7 @@ def judge_group(group: Mapping[str, Any], *, is_durable: bool) -> Iterator[Findi
         "Snapshots and swap are readable without it; it can only be set when the group is made: "
         "make a new one and migrate.",
     )
-    yield _expect(
-        group.get("TransitEncryptionEnabled"),
-        "encryption in transit",
-        "Modify the group: TransitEncryptionEnabled with TransitEncryptionMode 'preferred', then "
-        "'required'.",
-    )
+    yield _in_transit(group)
     yield _expect(
         group.get("AutomaticFailover") in ("enabled", "enabling"),
         "automatic failover",
@@ -97,8 +92,8 @@ def judge_serverless(cache: Mapping[str, Any], *, is_durable: bool) -> Iterator[
     yield _backups(cache.get("SnapshotRetentionLimit"), is_durable=is_durable)
 
 
-def judge_alarms(target: Target, watched: set[str]) -> Finding:
-    """Tell which of the metrics that matter most have no alarm."""
+def judge_alarms(target: Target, watched: Mapping[str, bool]) -> Finding:
+    """Tell which of the metrics that matter most have no alarm, or none that tells anybody."""
     wanted = _WATCHED_ON_NODES if target.kind == "replication group" else _WATCHED_ON_SERVERLESS
     missing = [name for name in wanted if name not in watched]
     if missing:
@@ -107,22 +102,31 @@ def judge_alarms(target: Target, watched: set[str]) -> Finding:
             f"none on {', '.join(missing)}",
             "The template in example_project/aws/ has them, with thresholds.",
         )
+    mute = [name for name in wanted if not watched[name]]
+    if mute:
+        return advice(
+            "alarms",
+            f"{', '.join(mute)}: nobody is told",
+            "Give the alarms AlarmActions (AlarmTopicArn of the template) and set ActionsEnabled.",
+        )
     return ok("alarms", f"on {', '.join(wanted)}")
 
 
-def _watched(region: str | None, target: Target) -> set[str]:
-    """Return the metrics of the cache that have an alarm."""
+def _watched(region: str | None, target: Target) -> dict[str, bool]:
+    """Return the metrics of the cache that have an alarm, and whether one tells anybody."""
     # The first names the node; the id within its cluster is the same for many.
     of_cache = {node.dimensions[0] for node in target.nodes}
     of_cache.add(("ReplicationGroupId", target.name))
-    found: set[str] = set()
+    found: dict[str, bool] = {}
     more: dict[str, str] = {}
     for _ in range(_MOST_PAGES):
         answer = ask(
             "cloudwatch", "DescribeAlarms", region=region, AlarmTypes=["MetricAlarm"], **more
         )
         for alarm in answer.get("MetricAlarms") or ():
-            found |= _metrics_of(alarm, of_cache)
+            tells = bool(alarm.get("ActionsEnabled", True) and alarm.get("AlarmActions"))
+            for metric in _metrics_of(alarm, of_cache):
+                found[metric] = found.get(metric, False) or tells
         if not answer.get("NextToken"):
             break
         more = {"NextToken": str(answer["NextToken"])}
@@ -147,6 +151,22 @@ def _status(description: Mapping[str, Any]) -> Finding:
     if status in ("available", "modifying", "snapshotting"):
         return ok("ElastiCache", f"{status}, engine {description.get('Engine', 'not told')}")
     return problem("ElastiCache", f"the cache is {status}", "Look at its events in the console.")
+
+
+def _in_transit(group: Mapping[str, Any]) -> Finding:
+    subject = "encryption in transit"
+    if group.get("TransitEncryptionMode") == "preferred" and group.get("TransitEncryptionEnabled"):
+        return advice(
+            subject,
+            "preferred: who connects without TLS is served, too",
+            "Once every client uses TLS, modify the group: TransitEncryptionMode 'required'.",
+        )
+    return _expect(
+        group.get("TransitEncryptionEnabled"),
+        subject,
+        "Modify the group: TransitEncryptionEnabled with TransitEncryptionMode 'preferred', then "
+        "'required'.",
+    )
 
 
 def _expect(is_on: object, subject: str, mend: str) -> Finding:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 
 import pytest
 
@@ -15,6 +16,7 @@ from tests.servers.ports import LOOPBACK, free_port
 
 from .conftest import name_cache
 
+TOPIC = f"arn:aws:sns:{REGION}:123456789012:operators"
 NODE = {"CacheClusterId": "shop-001", "CacheNodeId": "0001"}
 
 
@@ -28,8 +30,10 @@ def store(valkey):
 def alarm(ask):
     """Make an alarm on a metric."""
 
-    def put(metric: str, **dimensions: str) -> None:
+    def put(metric: str, *, more: Mapping[str, object] | None = None, **dimensions: str) -> None:
+        how = {"ActionsEnabled": True, "AlarmActions": [TOPIC], **(more or {})}
         ask("cloudwatch").put_metric_alarm(
+            **how,
             AlarmName=f"{metric} of {dimensions}",
             Namespace="AWS/ElastiCache",
             MetricName=metric,
@@ -84,6 +88,32 @@ def test_backups_are_not_missed_where_the_database_has_every_session():
     assert findings["backups"].level == "ok"
 
 
+@pytest.mark.parametrize(
+    ("is_on", "mode", "level"),
+    [
+        (True, "required", "ok"),
+        (True, None, "ok"),
+        (True, "preferred", "advice"),
+        (False, None, "problem"),
+    ],
+)
+def test_encryption_that_a_client_may_leave_out_is_advised(is_on, mode, level):
+    group = {"TransitEncryptionEnabled": is_on, "TransitEncryptionMode": mode}
+    findings = {one.subject: one for one in cloud.judge_group(group, is_durable=True)}
+    assert findings["encryption in transit"].level == level
+
+
+@pytest.mark.parametrize("more", [{"ActionsEnabled": False}, {"AlarmActions": []}])
+def test_an_alarm_that_tells_nobody_is_advised(group, alarm, more):
+    for metric in ("DatabaseMemoryUsagePercentage", "Evictions"):
+        alarm(metric, **NODE)
+    alarm("EngineCPUUtilization", more=more, **NODE)
+    finding = found()["alarms"]
+    assert finding.level == "advice"
+    assert finding.found == "EngineCPUUtilization: nobody is told"
+    assert "ActionsEnabled" in finding.mend
+
+
 def test_the_metrics_without_an_alarm_are_named(group, alarm):
     alarm("Evictions", **NODE)
     alarm("DatabaseMemoryUsagePercentage", CacheClusterId="other-001", CacheNodeId="0001")
@@ -99,6 +129,7 @@ def test_an_alarm_by_replication_group_and_one_on_a_formula_count(group, alarm, 
     }
     ask("cloudwatch").put_metric_alarm(
         AlarmName="formula",
+        AlarmActions=[TOPIC],
         Metrics=[
             {"Id": "m", "MetricStat": {"Metric": metric, "Period": 60, "Stat": "Maximum"}},
             {"Id": "e", "Expression": "m * 2", "ReturnData": True},

@@ -25,6 +25,7 @@ from tests.servers.aws import REGION
 from .conftest import name_cache
 
 NAME = "shop"
+TOPIC = "arn:aws:sns:eu-central-1:123456789012:alarms"
 
 
 @pytest.fixture
@@ -118,7 +119,7 @@ def test_a_serverless_cache_has_alarms_of_its_own(alarms):
     }
 
 
-@pytest.mark.parametrize("topic", ["", "arn:aws:sns:eu-central-1:123456789012:alarms"])
+@pytest.mark.parametrize("topic", ["", TOPIC])
 def test_alarms_go_to_the_topic_that_is_given(alarms, topic):
     for alarm in alarms("ReplicationGroup", AlarmTopicArn=topic).values():
         assert alarm.get("AlarmActions", []) == ([topic] if topic else [])
@@ -186,7 +187,7 @@ def test_elasticache_takes_the_user(ask):
 
 
 def test_the_doctor_finds_nothing_to_mend_in_the_group(alarms, ask, settings):
-    alarms("ReplicationGroup")
+    alarms("ReplicationGroup", AlarmTopicArn=TOPIC)
     [wanted] = template.resources("AWS::ElastiCache::ReplicationGroup", CacheName=NAME).values()
     ask("elasticache").create_replication_group(**wanted)
     name_cache(settings, REPLICATION_GROUP_ID=NAME)
@@ -194,7 +195,7 @@ def test_the_doctor_finds_nothing_to_mend_in_the_group(alarms, ask, settings):
 
 
 def test_the_doctor_finds_nothing_to_mend_in_the_serverless_cache(alarms, settings, amazon):
-    alarms("Serverless")
+    alarms("Serverless", AlarmTopicArn=TOPIC)
     [wanted] = template.resources(
         "AWS::ElastiCache::ServerlessCache", CacheName=NAME, CacheKind="Serverless"
     ).values()
