@@ -10,7 +10,7 @@ from difflib import get_close_matches
 _KEYS = ("REPLICATION_GROUP_ID", "SERVERLESS_CACHE_NAME", "REGION", "NAMESPACE")
 # CreateReplicationGroup and CreateServerlessCache, ElastiCache API Reference; ids are kept in lower
 # case, and the dimensions of metrics are compared with case.
-_NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
+_NAME = re.compile(r"(?=.{1,40}\Z)[a-z](-?[a-z0-9])*")
 _REGION = re.compile(r"[a-z]{2,}(-[a-z]+)+-\d{1,2}")
 # PutMetricData, CloudWatch API Reference.
 _NAMESPACE = re.compile(r"[0-9A-Za-z._/#-][0-9A-Za-z._/#:-]{0,254}")
@@ -46,7 +46,12 @@ def read_cloudwatch(value: object) -> CloudWatchOptions | None:
         raise ValueError(
             f"expected either 'REPLICATION_GROUP_ID' or 'SERVERLESS_CACHE_NAME', found {found}"
         )
-    _match(value, named[0], _NAME, "a lower-case name of letters, digits and hyphens")
+    _match(
+        value,
+        named[0],
+        _NAME,
+        "a lower-case name of letters, digits and hyphens that stand alone in it, 40 at most,",
+    )
     _match(value, "REGION", _REGION, 'a region such as "eu-central-1"')
     _match(value, "NAMESPACE", _NAMESPACE, "up to 255 of A-Z a-z 0-9 . - _ / # :")
     if str(value.get("NAMESPACE", "")).upper().startswith("AWS/"):

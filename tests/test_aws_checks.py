@@ -89,6 +89,8 @@ def test_good_settings_give_no_message(settings, iam):
         ({**IAM, "USER": "1app"}, "E041", "found '1app'", '"USER": "app"'),
         ({**IAM, "USER": "a b"}, "E041", "digits and hyphens", '"USER": "app"'),
         ({**IAM, "USER": "/" * 41}, "E041", "found 41 characters", '"USER": "app"'),
+        ({**IAM, "USER": "a" * 41}, "E041", "40 at most, found 41 characters", '"USER": "app"'),
+        ({**IAM, "CACHE_NAME": "a" * 41}, "E041", "found 41 characters", '"CACHE_NAME": "sess'),
         ({**IAM, "CACHE_NAME": None}, "E041", "'CACHE_NAME': expected", '"CACHE_NAME": "sess'),
         ({**IAM, "CACHE_NAME": "a.b.cache.amazonaws.com"}, "E041", "expected", '"CACHE_NAME": '),
         ({**IAM, "CACHE_NAME": "My-Cache"}, "E042", "has capitals", '"CACHE_NAME": "my-cache".'),

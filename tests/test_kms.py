@@ -169,7 +169,7 @@ def test_a_new_key_needs_neither_the_store_nor_the_present_keys(kms_key, use_key
             "AccessDeniedException",
             ["'AccessDeniedException'", "Allow kms:GenerateDataKeyWithoutPlaintext"],
         ),
-        ("ThrottlingException", ["was throttled", "(ThrottlingException)", "start again"]),
+        ("ThrottlingException", ["was throttled", "(ThrottlingException)", "Ask less often"]),
         (
             Answer(body=b"{}"),
             ["What AWS answered to kms:GenerateDataKeyWithoutPlaintext makes no sense"],
@@ -186,6 +186,18 @@ def test_a_new_key_that_kms_does_not_make_is_told(aws, answer, words):
     assert "KMS did not make a key with 'alias/nothing'" in str(caught.value)
     for word in words:
         assert word in str(caught.value)
+
+
+def test_a_failed_new_key_does_not_say_to_start_again(aws):
+    aws.respond = lambda request: refusal("SomethingElse")
+    with pytest.raises(CommandError) as caught:
+        rekeysessions(new_kms_key="alias/nothing")
+    assert "start again" not in str(caught.value)
+
+
+def test_a_new_key_of_no_kms_key_is_refused_without_asking(aws):
+    with pytest.raises(CommandError, match="expected the id, ARN or alias of a KMS key"):
+        rekeysessions(new_kms_key="")
 
 
 def test_a_new_key_and_a_dry_run_exclude_each_other():

@@ -14,6 +14,7 @@ EXAMPLE = '"IAM": {"USER": "app", "CACHE_NAME": "sessions", "REGION": "eu-centra
 # keeps the names of caches and the ids of users in lower case.
 _USER = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
 _CACHE_NAME = re.compile(r"[A-Za-z](-?[A-Za-z0-9])*")
+_LONGEST_NAME = 40
 _MOST_SHOWN = 40
 _REGION = re.compile(r"[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}")
 
@@ -60,11 +61,11 @@ def _problems_of_name(
     raw: Mapping[str, object], key: str, pattern: re.Pattern[str]
 ) -> list[Problem]:
     name = raw.get(key)
-    if not isinstance(name, str) or not pattern.fullmatch(name):
+    if not isinstance(name, str) or len(name) > _LONGEST_NAME or not pattern.fullmatch(name):
         return [
             _problem(
-                f"{key!r}: expected letters, digits and hyphens, from a letter, found "
-                f"{_shown(name)}"
+                f"{key!r}: expected letters, digits and hyphens, from a letter, {_LONGEST_NAME} at "
+                f"most, found {_shown(name)}"
             )
         ]
     if name == name.lower():

@@ -71,6 +71,10 @@ def make_wrapped_key(kms_key: str) -> WrappedKey:
 
     Raises `ImproperlyConfigured`.
     """
+    if not kms_key.strip():
+        raise ImproperlyConfigured(
+            "--new-kms-key: expected the id, ARN or alias of a KMS key, found nothing."
+        )
     complaint = f"KMS did not make a key with {kms_key!r}"
     operation = "GenerateDataKeyWithoutPlaintext"
     answer = _ask(operation, complaint, KeyId=kms_key, NumberOfBytes=KEY_BYTES)
@@ -119,6 +123,7 @@ def _ask(operation: str, complaint: str, **parameters: Any) -> dict[str, Any]:
 def _explain(refusal: AWSUnavailable, operation: str) -> str:
     mend = _MENDS.get(refusal.code)
     if mend is None:
-        return f"{refusal} Then start again."
+        # Keys are opened when the application starts.
+        return f"{refusal} Then start again." if operation == "Decrypt" else str(refusal)
     mend = mend.replace("{action}", f"kms:{operation}")
     return f"AWS answered {refusal.code!r} to {operation}. {mend}."

@@ -10,6 +10,7 @@ only.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +27,14 @@ from .conftest import name_cache
 
 NAME = "shop"
 TOPIC = "arn:aws:sns:eu-central-1:123456789012:alarms"
+
+
+@pytest.mark.parametrize("name", ["a--b", "a-", "A", "1a", ""])
+def test_a_name_that_elasticache_refuses_is_refused_by_the_template(name):
+    rule = template.load()["Parameters"]["CacheName"]
+    assert re.fullmatch(rule["AllowedPattern"], "shop-1")
+    assert not re.fullmatch(rule["AllowedPattern"], name)
+    assert rule["MaxLength"] <= 40
 
 
 @pytest.fixture
