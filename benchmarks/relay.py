@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import select
+import selectors
 import socket
 import threading
 import time
@@ -102,21 +102,23 @@ class Relay:
 
     def _pump(self, client: socket.socket, server: socket.socket) -> None:
         is_waiting = False
-        while not self._is_stopping:
-            ready, _, _ = select.select([client, server], [], [], POLL_SECONDS)
-            for source in ready:
-                chunk = source.recv(CHUNK_BYTES)
-                if not chunk:
-                    return
-                if source is server:
-                    is_waiting = False
-                    self._count_reply(chunk)
-                    client.sendall(chunk)
-                else:
-                    self._hold_up(is_waiting)
-                    self._count_request(chunk, begins=not is_waiting)
-                    is_waiting = True
-                    server.sendall(chunk)
+        with selectors.DefaultSelector() as selector:
+            for side in (client, server):
+                selector.register(side, selectors.EVENT_READ, data=side)
+            while not self._is_stopping:
+                for source in [key.data for key, _ in selector.select(POLL_SECONDS)]:
+                    chunk = source.recv(CHUNK_BYTES)
+                    if not chunk:
+                        return
+                    if source is server:
+                        is_waiting = False
+                        self._count_reply(chunk)
+                        client.sendall(chunk)
+                    else:
+                        self._hold_up(is_waiting)
+                        self._count_request(chunk, begins=not is_waiting)
+                        is_waiting = True
+                        server.sendall(chunk)
 
     def _hold_up(self, is_waiting: bool) -> None:
         if self.delay_seconds and not is_waiting:

@@ -127,8 +127,16 @@ def test_each_end_is_in_the_log(visit):
 
 
 def test_who_may_not_look_finds_nothing(visit):
-    page = visit(user_agent=FIREFOX).sign_in("staff", "/admin/")
+    page = visit(user_agent=FIREFOX).sign_in("shopper", "/admin/")
     assert not re.search("live sessions", page.inner_text("body"), re.IGNORECASE)
+
+
+def test_who_may_not_see_values_sees_none(visit):
+    staff = visit(user_agent=FIREFOX)
+    page = staff.sign_in("staff", f"{LIST}?whose=anonymous")
+    staff.click(page.locator(IDS).first)
+    # Its size alone; who may see values finds a second row.
+    assert page.get_by_role("row", name="cart").count() == 1
 
 
 def test_staff_reads_the_figures_on_the_dashboard(visit):
