@@ -76,10 +76,9 @@ def nothing_is_refused(cluster) -> Iterator[None]:
 @contextmanager
 def nothing_refused_by(cluster: ValkeyCluster) -> Iterator[None]:
     """See to it that nothing is asked for that is refused, but what redis-py tells of itself."""
-    for node in cluster.nodes:
-        node.client().execute_command("ACL", "LOG", "RESET")
+    cluster.tell_all("ACL", "LOG", "RESET")
     yield
-    refused = {one["object"] for node in cluster.nodes for one in node.client().acl_log()}
+    refused = {one["object"] for log in cluster.tell_all("ACL LOG") for one in log}
     assert refused <= {"client|setinfo"}
 
 
@@ -150,5 +149,4 @@ def test_without_the_permission_of_clusters_it_is_told(cluster, valkey, settings
 
 def permit(cluster: ValkeyCluster, rules: str) -> None:
     """Change what the user may do, at every node."""
-    for node in cluster.nodes:
-        node.client().execute_command("ACL", "SETUSER", "app", *rules.split())
+    cluster.tell_all("ACL", "SETUSER", "app", *rules.split())

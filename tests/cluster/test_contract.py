@@ -22,8 +22,7 @@ def restricted(steady_cluster) -> Iterator[ValkeyCluster]:
     """The cluster for all tests, which knows that user meanwhile."""
     permit(steady_cluster, f"reset on {USERS['template'].removeprefix('app ')}")
     yield steady_cluster
-    for node in steady_cluster.nodes:
-        node.client().execute_command("ACL", "DELUSER", "app")
+    steady_cluster.tell_all("ACL", "DELUSER", "app")
 
 
 @pytest.fixture(params=["cache", "sqlite"])

@@ -77,7 +77,6 @@ def test_every_operation_works(engine):
 
 
 def test_nothing_was_asked_that_is_not_offered(engine, serverless):
-    for node in serverless.nodes:
-        node.client().execute_command("ACL", "LOG", "RESET")
+    serverless.tell_all("ACL", "LOG", "RESET")
     test_every_operation_works(engine)
-    assert [entry for node in serverless.nodes for entry in node.client().acl_log()] == []
+    assert [entry for log in serverless.tell_all("ACL LOG") for entry in log] == []

@@ -9,7 +9,7 @@ import random
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Self
+from typing import Any, Self
 
 import redis
 from redis.crc import key_slot
@@ -127,6 +127,10 @@ class ValkeyCluster:
         """Return a client of each node that is a primary now, closed when the node stops."""
         return [node.client() for node in self.current_primaries]
 
+    def tell_all(self, *words: object) -> list[Any]:
+        """Have every node run a command, and return what each answered."""
+        return [self._ask(node, *words) for node in self.nodes]
+
     def flush(self) -> None:
         """Forget all data."""
         for client in self.clients():
@@ -225,8 +229,11 @@ class ValkeyCluster:
         return {int(primary[1]) for _, _, primary, *_ in ranges}
 
     def _tell(self, node: Valkey, *words: object) -> object:
+        return self._ask(node, "CLUSTER", *words)
+
+    def _ask(self, node: Valkey, *words: object) -> Any:
         with node.client() as client:
-            return client.execute_command("CLUSTER", *words)
+            return client.execute_command(*words)
 
     def _id(self, node: Valkey) -> str:
         found = self._tell(node, "MYID")
