@@ -175,11 +175,7 @@ def _behind_relays(amounts: Amounts) -> tuple[rounds.Table, rounds.Table]:
 def _relayed_cluster() -> Iterator[list[Relay]]:
     """Give way to relays in front of a cluster's nodes; clients are told of no other way."""
     with ValkeyCluster(replicas=False) as cluster, ExitStack() as stack:
-        relays = []
-        for node in cluster.nodes:
-            relays.append(stack.enter_context(Relay(node.host, node.port)))
-            cluster.announce(node, relays[-1].port)
-        yield relays
+        yield cluster.put_behind(stack, Relay)
 
 
 def _crossed(child: Child, relays: Sequence[Relay], scenario: str, count: int) -> dict[str, float]:

@@ -36,6 +36,16 @@ from .servers.waiting import until, wait_until
 pytestmark = pytest.mark.usefixtures("aws_profiles")
 IAM = {"USER": "app", "CACHE_NAME": "sessions", "REGION": "eu-central-1"}
 STATIC = ("AKIASTATIC", "static0canary0secret")
+#: Options that sign a token for something else than the cache, and what a server makes of it.
+for_something_else = pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ({"REGION": "eu-west-1"}, "scope"),
+        ({"CACHE_NAME": "other"}, "cache name"),
+        ({"USER": "other"}, "user"),
+        ({"SERVERLESS": True}, "parameters [] ['ResourceType']"),
+    ],
+)
 
 
 class IAMFactory(ConnectionFactory):
@@ -360,15 +370,7 @@ def test_with_a_wrong_clock_the_door_stays_shut_and_the_log_says_what_to_look_at
     assert "user 'app' for cache 'sessions' in region 'eu-central-1'" in record.getMessage()
 
 
-@pytest.mark.parametrize(
-    ("wrong", "reason"),
-    [
-        ({"REGION": "eu-west-1"}, "scope"),
-        ({"CACHE_NAME": "other"}, "cache name"),
-        ({"USER": "other"}, "user"),
-        ({"SERVERLESS": True}, "parameters [] ['ResourceType']"),
-    ],
-)
+@for_something_else
 @both
 def test_a_token_for_something_else_opens_nothing(
     guarded, doorman, static, settings, wrong, reason, use

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from django.core.cache import caches
 
 from django_elasticache_sessions import breaker, live
 from django_elasticache_sessions.elasticache import iam
@@ -19,10 +18,10 @@ from ..servers.front import ClusterBehindRelays
 from ..servers.http import HttpService
 from ..servers.tls import ServerIdentity
 from ..servers.waiting import wait_until
-from ..test_iam import IAM, STATIC, Role, count_signings, let_pass
+from ..test_iam import IAM, STATIC, Role, count_signings, for_something_else, let_pass
 from .conftest import FACTORY
 from .test_faults import keys_on_each
-from .test_tls import DOMAIN, aread, fronted, read
+from .test_tls import DOMAIN, aread, fronted, read, use_another_cache
 
 pytestmark = pytest.mark.usefixtures("aws_profiles")
 both = pytest.mark.parametrize(
@@ -139,15 +138,7 @@ def test_the_session_token_of_a_role_is_signed_along(valkey, doorman, endpoint):
 
 
 @both
-@pytest.mark.parametrize(
-    ("wrong", "reason"),
-    [
-        ({"REGION": "eu-west-1"}, "scope"),
-        ({"CACHE_NAME": "other"}, "cache name"),
-        ({"USER": "other"}, "user"),
-        ({"SERVERLESS": True}, "parameters [] ['ResourceType']"),
-    ],
-)
+@for_something_else
 def test_a_token_for_something_else_opens_no_node(
     valkey, doorman, static, sign_in, caplog, wrong, reason, read
 ):
@@ -249,19 +240,5 @@ class TestAge:
 
 
 def test_a_projects_other_caches_sign_in_the_same_way(valkey, doorman, static):
-    cache = caches["sessions"]
-    cache.set_many({f"key-{number}": number for number in range(20)})
-    assert cache.get_many(["key-1", "key-2"]) == {"key-1": 1, "key-2": 2}
-    factory = cache.client.connection_factory
-
-    async def use() -> object:
-        client = factory.make_async_client(f"{valkey.url}/0")
-        try:
-            await client.set("a", "1")
-            return await client.get("a")
-        finally:
-            await client.aclose()
-
-    assert asyncio.run(use()) == b"1"
+    use_another_cache(f"{valkey.url}/0")
     assert doorman.refusals == []
-    factory.disconnect(cache.client.get_client())

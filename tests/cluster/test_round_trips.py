@@ -30,11 +30,7 @@ MANY = 40
 def all_relays() -> Iterator[list[Relay]]:
     """A relay in front of each node of a cluster; clients are told of no other way."""
     with ValkeyCluster(replicas=False) as cluster, ExitStack() as stack:
-        relays = []
-        for node in cluster.nodes:
-            relays.append(stack.enter_context(Relay(node.host, node.port)))
-            cluster.announce(node, relays[-1].port)
-        yield relays
+        yield cluster.put_behind(stack, Relay)
 
 
 @pytest.fixture

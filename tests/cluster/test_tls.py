@@ -157,13 +157,18 @@ def test_asyncio_keeps_them_there_too(engine, valkey, names):
 
 
 def test_a_projects_other_caches_are_kept_behind_it(valkey):
+    use_another_cache(f"rediss://{ENDPOINT}:{valkey.primaries[0].port}/0")
+
+
+def use_another_cache(url: str) -> None:
+    """Use the alias as a project's cache of other things, by threads and by asyncio."""
     cache = caches["sessions"]
     cache.set_many({f"key-{number}": number for number in range(20)})
     assert cache.get_many(["key-1", "key-2"]) == {"key-1": 1, "key-2": 2}
+    factory = cache.client.connection_factory
 
     async def use() -> object:
-        factory = cache.client.connection_factory
-        client = factory.make_async_client(f"rediss://{ENDPOINT}:{valkey.primaries[0].port}/0")
+        client = factory.make_async_client(url)
         try:
             await client.set("a", "1")
             return await client.get("a")
@@ -171,7 +176,7 @@ def test_a_projects_other_caches_are_kept_behind_it(valkey):
             await client.aclose()
 
     assert asyncio.run(use()) == b"1"
-    cache.client.connection_factory.disconnect(cache.client.get_client())
+    factory.disconnect(cache.client.get_client())
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ with ValkeyCluster() as cluster:
 
 import random
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, Self
 
 import redis
@@ -156,6 +156,16 @@ class ValkeyCluster:
             lambda: all(port in self._ports(other) for other in self.nodes),
             what="the port announced",
         )
+
+    def put_behind(
+        self, relays: ExitStack, make_relay: Callable[[str, int], AbstractContextManager[Any]]
+    ) -> list[Any]:
+        """Put a relay in front of each node; clients are told of no other way. See announce()."""
+        made = []
+        for node in self.nodes:
+            made.append(relays.enter_context(make_relay(node.host, node.port)))
+            self.announce(node, made[-1].port)
+        return made
 
     def wait_until_replica(self, node: Valkey, *, timeout_seconds: float = 15.0) -> None:
         """Wait until a node follows a primary, and is in step with it."""
