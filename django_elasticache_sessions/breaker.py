@@ -12,6 +12,8 @@ from .exceptions import SessionStoreUnavailable
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 2.0
 _NO_PAUSE_SECONDS = 1e-9
+#: What says that a server kept its caller waiting: the system's word for it, and redis-py's.
+TIMEOUTS = (TimeoutError, RedisTimeoutError)
 
 
 class Breaker:
@@ -97,7 +99,7 @@ class Patience:
 
     def failed(self, error: BaseException, began: float) -> None:
         """Take note of an attempt without an answer, by the error of the wire."""
-        if not isinstance(error, (TimeoutError, RedisTimeoutError)):
+        if not isinstance(error, TIMEOUTS):
             self.answered()
         elif self._first_timeout is None:
             self._first_timeout = time.monotonic()

@@ -14,8 +14,8 @@ from redis.exceptions import (
     RedisError,
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from ..breaker import TIMEOUTS
 from ..exceptions import CredentialsUnavailable, ForeignType, SessionStoreUnavailable, StoreRefused
 from ..operations import Command
 from ..scripts import BY_SHA
@@ -53,11 +53,10 @@ _REASONS = {
     "alias",
 }
 _NO_SECOND_ATTEMPT = (
-    TimeoutError,
+    *TIMEOUTS,
     AuthenticationError,
     BusyLoadingError,
     MaxConnectionsError,
-    RedisTimeoutError,
 )
 
 
@@ -149,7 +148,7 @@ def _text(error: BaseException) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    if isinstance(error, (TimeoutError, RedisTimeoutError)):
+    if isinstance(error, TIMEOUTS):
         return connecting.reason_of_timeout(error)
     if isinstance(error, CredentialsUnavailable):
         return f"nothing to sign in with: {error}".removesuffix(".")
