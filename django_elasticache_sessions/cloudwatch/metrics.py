@@ -1,7 +1,7 @@
 """The metrics in the namespace AWS/ElastiCache that say how a store of sessions is.
 
-Names, units and meaning: "Metrics for Valkey and Redis OSS" and "Metrics and events for Valkey and
-Redis OSS serverless caches" in the Amazon ElastiCache User Guide.
+Names, units and meaning: "Metrics for Valkey and Redis OSS", "Host-Level Metrics" and "Metrics and
+events for Valkey and Redis OSS serverless caches" in the Amazon ElastiCache User Guide.
 """
 
 from __future__ import annotations
@@ -43,6 +43,9 @@ _NEW_CONNECTIONS = _metric("NewConnections", _("New connections"), "Sum", "Count
 _EVICTIONS = _metric("Evictions", _("Evicted keys"), "Sum", "Count")
 _RECLAIMED = _metric("Reclaimed", _("Expired keys"), "Sum", "Count")
 _CPU = _metric("EngineCPUUtilization", _("Load of the engine"), "Average", "Percent")
+_HOST_CPU = _metric("CPUUtilization", _("Load of the node"), "Average", "Percent")
+# Of types of nodes that burst, every five minutes. One credit lasts a vCPU a minute.
+_CREDITS = _metric("CPUCreditBalance", _("CPU credits left"), "Average", "Count")
 _READ = _metric("SuccessfulReadRequestLatency", _("Time to read"), "Average", "Microseconds")
 _WRITE = _metric("SuccessfulWriteRequestLatency", _("Time to write"), "Average", "Microseconds")
 _LAG = _metric("ReplicationLag", _("Lag of the replica"), "Maximum", "Seconds")
@@ -64,6 +67,8 @@ OF_NODES = (
     _BYTES,
     _ITEMS,
     _CPU,
+    _HOST_CPU,
+    _CREDITS,
     _READ,
     _WRITE,
     _CONNECTIONS,

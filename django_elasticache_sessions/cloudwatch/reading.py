@@ -156,7 +156,7 @@ def fetch(options: CloudWatchOptions) -> Readings:
     begin = end - WINDOW
     wanted = [(metric, node) for node in target.nodes for metric in target.metrics]
     series: list[Series] = []
-    # One call for up to 27 nodes.
+    # One call for up to 25 nodes.
     for start in range(0, len(wanted), _MOST_QUERIES):
         part = wanted[start : start + _MOST_QUERIES]
         answers = _ask(options.region, part, begin, end)

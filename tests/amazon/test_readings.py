@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
@@ -157,3 +158,11 @@ def test_every_metric_has_a_title_of_its_own():
     for metrics in (cloudwatch.metrics.OF_NODES, cloudwatch.metrics.OF_SERVERLESS):
         assert len({str(metric.title) for metric in metrics}) == len(metrics)
         assert len({metric.name for metric in metrics}) == len(metrics)
+
+
+def test_the_page_names_every_metric_and_the_nodes_of_one_question():
+    page = (Path(__file__).resolve().parents[2] / "docs" / "cloudwatch.rst").read_text("utf-8")
+    metrics = {*cloudwatch.metrics.OF_NODES, *cloudwatch.metrics.OF_SERVERLESS}
+    assert [metric.name for metric in metrics if f"``{metric.name}``" not in page] == []
+    nodes = reading._MOST_QUERIES // len(cloudwatch.metrics.OF_NODES)
+    assert f"for up to {nodes} nodes; once for each {nodes} beyond" in page
