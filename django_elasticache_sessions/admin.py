@@ -30,6 +30,7 @@ from .management.users import find_user_ids
 from .middleware import or_unavailable
 from .models import LiveSession
 from .queryset import LiveSessionQuerySet
+from .texts import text_of, translated
 
 _REASON = "admin"
 _NO_SUCH_SESSION = _("There is no such session; it may have ended.")
@@ -316,8 +317,8 @@ class LiveSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             # The list is read while the page is rendered.
             return response.render() if isinstance(response, SimpleTemplateResponse) else response
         except SessionStoreUnavailable as problem:
-            title = self.opts.verbose_name_plural
-            return self._page(request, "unavailable", title=title, status=503, problem=str(problem))
+            title, text = self.opts.verbose_name_plural, translated(text_of(problem))
+            return self._page(request, "unavailable", title=title, status=503, problem=text)
 
     def _page(
         self, request: HttpRequest, name: str, *, title: object, status: int = 200, **shown: object

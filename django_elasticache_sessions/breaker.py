@@ -8,6 +8,7 @@ from threading import Lock
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from .exceptions import SessionStoreUnavailable
+from .texts import Text, did_not_serve
 
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 2.0
@@ -93,7 +94,7 @@ class Patience:
         """Return when an attempt begins. Raises `SessionStoreUnavailable` when it may not."""
         if not self._breaker.admits():
             raise SessionStoreUnavailable(
-                "The session store did not serve: it did not answer in time a moment ago."
+                did_not_serve(Text("it did not answer in time a moment ago."))
             )
         return time.monotonic()
 

@@ -22,6 +22,7 @@ from .charts import Bar, Chart, Drawing
 from .events import Period, total
 from .ranges import Ages, Range
 from .stats import CacheStats, DatabaseStats, Stats
+from .texts import translated
 
 #: The ranges of time to choose from, the first unless another is asked for.
 SPANS = {"hour": gettext_lazy("Last 60 minutes"), "day": gettext_lazy("Last 24 hours")}
@@ -196,7 +197,7 @@ def _cache(stats: Stats) -> Section:
     return Section(
         key="cache",
         title=_("Session cache"),
-        problem=stats.problems.get("cache", "") or stats.problems.get("info", ""),
+        problem=translated(stats.problems.get("cache", "") or stats.problems.get("info", "")),
         facts=[*facts, *_breaker(stats, "cache")],
     )
 
@@ -231,7 +232,7 @@ def _database(stats: Stats) -> Section:
     return Section(
         key="database",
         title=_("Fallback database"),
-        problem=stats.problems.get("database", ""),
+        problem=translated(stats.problems.get("database", "")),
         facts=[*facts, *_breaker(stats, "database")],
     )
 

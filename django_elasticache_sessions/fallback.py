@@ -40,6 +40,7 @@ from .operations import (
     read_commands,
     run,
 )
+from .texts import Text
 
 security_logger = logging.getLogger("django.security.SuspiciousSession")
 
@@ -78,7 +79,9 @@ def load(
     stored, ttl = yield from _stored(homes, names)
     if is_alone and homes.is_database_behind:
         raise SessionStoreUnavailable(
-            "The fallback database came back a moment ago, and may not hold all that was saved."
+            Text(
+                "The fallback database came back a moment ago, and may not hold all that was saved."
+            )
         )
     if stored:
         homes.occurrences.note("fallback_loads")

@@ -17,6 +17,7 @@ from .keys import SessionName
 from .occurrences import Occurrences
 from .operations import Command, Dispensable, Operation, Word, run
 from .statements import Statement
+from .texts import A_MOMENT_AGO, Text, text_of
 
 T = TypeVar("T")
 
@@ -70,7 +71,7 @@ class Homes:
         self.occurrences = Occurrences()
         self.database_health = Health(database_alias, "database")
         #: Why the database did not serve when last asked.
-        self.database_problem = DatabaseUnavailable("The fallback database did not serve.")
+        self.database_problem = DatabaseUnavailable(Text("The fallback database did not serve."))
         #: Whether this process has left hashes older than their rows.
         self.has_marked = False
         self._next_reconciliation = 0.0
@@ -169,7 +170,7 @@ def ask_cache(homes: Homes, commands: tuple[Command, ...]) -> Operation[list[Any
     Before the first commands after an outage, hashes that may be stale are dropped.
     """
     if not homes.cache.admits():
-        raise SessionStoreUnavailable("The session store did not serve a moment ago.")
+        raise SessionStoreUnavailable(A_MOMENT_AGO)
     try:
         if homes.is_reconciliation_due():
             yield from reconcile(homes, most_batches=_BATCHES_PER_REQUEST)
@@ -231,7 +232,7 @@ def ask_database(
     Raises `DatabaseUnavailable`, and what the function of `rows` raises.
     """
     if not homes.database.admits():
-        raise DatabaseUnavailable(str(homes.database_problem))
+        raise DatabaseUnavailable(text_of(homes.database_problem))
     statement: Any = Statement(homes.database_alias, function, arguments, options)
     try:
         result: T = yield statement
@@ -268,7 +269,7 @@ def reconcile(homes: Homes, *, most_batches: int | None = None) -> Operation[int
             return mended
         if batches == most_batches:
             homes.has_marked = True
-            raise _Unfinished("The session store is still being brought up to date.")
+            raise _Unfinished(Text("The session store is still being brought up to date."))
         batches += 1
         try:
             yield from _drop(homes, found)

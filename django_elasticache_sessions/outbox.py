@@ -34,6 +34,7 @@ from .operations import (
     read_commands,
     run,
 )
+from .texts import Text
 
 #: Seconds that an end waits for the database; by then its session has expired in most projects.
 KEEP_SECONDS = 14 * 86_400
@@ -335,4 +336,4 @@ def _keys(naming: Naming, name: SessionName) -> tuple[str, str, str]:
 _BUCKETS = 32
 _STATEMENT_BYTES = 256 * 1024
 _NEW_NAME_TAKEN = -3
-_NEITHER = "Neither the session cache nor the fallback database served."
+_NEITHER = Text("Neither the session cache nor the fallback database served.")

@@ -22,6 +22,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils import timezone
 
 from .exceptions import SessionStoreUnavailable
+from .texts import Text
 
 T = TypeVar("T")
 
@@ -45,7 +46,10 @@ class Ask(Generic[T]):
         except Exception as error:
             # Its text may show a session key.
             raise SessionStoreUnavailable(
-                f"A previous session engine did not serve ({type(error).__name__})."
+                Text(
+                    "A previous session engine did not serve (%(error)s).",
+                    error=type(error).__name__,
+                )
             ) from None
 
 

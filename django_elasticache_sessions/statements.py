@@ -13,6 +13,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils.connection import ConnectionDoesNotExist
 
 from .exceptions import DatabaseUnavailable, SessionTooLarge
+from .texts import Text
 
 T = TypeVar("T")
 logger = logging.getLogger("django_elasticache_sessions")
@@ -96,14 +97,25 @@ def _too_large(alias: str) -> str:
     )
 
 
-def _describe(alias: str, error: Exception) -> str:
+def _describe(alias: str, error: Exception) -> Text:
     # The texts of databases show statements and values; their classes do not.
-    name = f"The fallback database {alias!r} did not serve"
     if _is_table_missing(error):
-        return f'{name}: its table is missing. Run "manage.py migrate --database={alias}".'
+        return Text(
+            "The fallback database '%(alias)s' did not serve: its table is missing. Run "
+            '"manage.py migrate --database=%(alias)s".',
+            alias=alias,
+        )
     if any(text in str(error).lower() for text in _READ_ONLY):
-        return f"{name}: it is read-only. Point DATABASES[{alias!r}] at the primary."
-    return f"{name} ({type(error).__name__})."
+        return Text(
+            "The fallback database '%(alias)s' did not serve: it is read-only. Point "
+            "DATABASES['%(alias)s'] at the primary.",
+            alias=alias,
+        )
+    return Text(
+        "The fallback database '%(alias)s' did not serve (%(error)s).",
+        alias=alias,
+        error=type(error).__name__,
+    )
 
 
 def _is_table_missing(error: Exception) -> bool:

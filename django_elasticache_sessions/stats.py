@@ -17,6 +17,7 @@ from .keys import Naming
 from .listing import Counts
 from .operations import INFO, Command, Operation, run
 from .ranges import RANGES_SECONDS, Ages, Range, between, sample_ages
+from .texts import text_of
 
 T = TypeVar("T")
 
@@ -107,11 +108,11 @@ def collect(operations: Any) -> Operation[Stats]:
         try:
             database = yield from _database()
         except SessionStoreUnavailable as problem:
-            problems["database"] = str(problem)
+            problems["database"] = text_of(problem)
     try:
         cache = yield from _cache(problems, is_durable=is_durable, with_ages=database is None)
     except SessionStoreUnavailable as problem:
-        problems["cache"] = str(problem)
+        problems["cache"] = text_of(problem)
     return Stats(cache=cache, database=database, problems=problems, breakers=breakers)
 
 
@@ -146,7 +147,7 @@ def _cache(problems: dict[str, str], *, is_durable: bool, with_ages: bool) -> Op
         infos = [_parse(text) for text in (reply if isinstance(reply, list) else [reply])]
     except SessionStoreUnavailable as problem:
         # A user of the server may be without the permission.
-        problems["info"] = str(problem)
+        problems["info"] = text_of(problem)
     return CacheStats(
         signed_in=live.signed_in,
         anonymous=live.anonymous,

@@ -17,9 +17,13 @@ from django.utils import translation
 from django.utils.translation import gettext, ngettext
 from html5lib import HTMLParser
 
+from django_elasticache_sessions import live
 from django_elasticache_sessions.backends.cache import SessionStore
+from django_elasticache_sessions.texts import translated
 
 from .catalogues import LOCALES, compiled, extracted, po_file, read
+from .conftest import point_sessions_at
+from .servers.valkey import Valkey
 
 LIST = "/admin/django_elasticache_sessions/livesession/"
 DJANGO = [
@@ -126,9 +130,34 @@ def test_messages_and_questions_are_in_the_language_of_their_reader(staff, sessi
     assert english_in(others, language) == set()
 
 
-def english_in(response, language: str) -> set[str]:
+@pytest.mark.parametrize("language", LOCALES)
+def test_why_a_store_does_not_serve_is_in_the_language_of_its_reader(
+    staff, settings, fallback_database, caplog, language
+):
+    settings.SESSION_ENGINE = "django_elasticache_sessions.backends.cached_db"
+    fallback_database("sqlite")
+    tag = translation.to_language(language)
+    staff.force_login(User.objects.get())
+    with Valkey("9") as server:
+        point_sessions_at(settings, server.url)
+    dashboard = staff.get(f"{LIST}dashboard/", headers={"accept-language": tag})
+    assert english_in(dashboard, language) == set()
+    with translation.override(tag):
+        reason = gettext("nobody listens there; correct host and port in LOCATION, or start it.")
+        # As it is asked again at once.
+        problem = translated(live.stats().problems["cache"])
+    assert reason in problem
+    assert problem in "".join(_shown(HTMLParser().parse(dashboard.content.decode())))
+    # Logs are for those who search them.
+    [record] = [record for record in caplog.records if "is unavailable" in record.getMessage()]
+    assert (
+        "did not serve: no connection to it (ConnectionRefusedError): nobody" in record.getMessage()
+    )
+
+
+def english_in(response, language: str, *, status: int = 200) -> set[str]:
     """Return those of our strings that the reader of a page sees in English."""
-    assert response.status_code == 200
+    assert response.status_code == status
     shown = "\n".join(
         _shown(HTMLParser(namespaceHTMLElements=False).parse(response.content.decode()))
     )

@@ -13,6 +13,7 @@ from .. import charts
 from ..conf import get_configuration
 from ..dashboard import Fact, Section
 from ..exceptions import AWSUnavailable
+from ..texts import text_of, translated
 from .metrics import Metric
 from .reading import Readings, Series, read
 
@@ -26,7 +27,7 @@ def sections() -> list[Section]:
     try:
         readings = read()
     except AWSUnavailable as problem:
-        return [Section(key="cloudwatch", title=TITLE, problem=str(problem))]
+        return [Section(key="cloudwatch", title=TITLE, problem=translated(text_of(problem)))]
     return list(_of_nodes(readings)) or [Section(key="cloudwatch", title=TITLE)]
 
 

@@ -18,6 +18,7 @@ from ..cloudwatch_options import CloudWatchOptions
 from ..conf import SETTING, get_configuration
 from ..elasticache.aws import ask
 from ..exceptions import AWSUnavailable
+from ..texts import Text, text_of
 from .metrics import NAMESPACE, Metric
 from .targets import Node, Target, find
 
@@ -117,12 +118,15 @@ class _Memory:
             return asked.result(patience_seconds)
         except TimeoutError:
             raise AWSUnavailable(
-                f"Amazon has not answered within {patience_seconds:g} seconds. Its answer will be "
-                "there for the next who ask."
+                Text(
+                    "Amazon has not answered within %(seconds)s seconds. Its answer will be there "
+                    "for the next who ask.",
+                    seconds=f"{patience_seconds:g}",
+                )
             ) from None
         except AWSUnavailable as problem:
             # Raised to many: each has a traceback of its own.
-            raise AWSUnavailable(str(problem)) from None
+            raise AWSUnavailable(text_of(problem)) from None
 
     def _is_over(self, asked: Future[Readings]) -> bool:
         # Threads stay behind when a process forks.

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from ..cloudwatch_options import CloudWatchOptions
 from ..elasticache.aws import ask
 from ..exceptions import AWSUnavailable
+from ..texts import Text
 from .metrics import OF_NODES, OF_SERVERLESS, Metric
 
 Kind = Literal["replication group", "serverless cache"]
@@ -102,7 +103,10 @@ def _serverless_cache(options: CloudWatchOptions) -> Target:
 def _only(found: Any, operation: str) -> Mapping[str, Any]:
     if not isinstance(found, list) or len(found) != 1 or not isinstance(found[0], dict):
         raise AWSUnavailable(
-            f"elasticache:{operation} told of no such cache. Correct REGION and the cache's name "
-            "in CLOUDWATCH."
+            Text(
+                "%(action)s told of no such cache. Correct REGION and the cache's name in "
+                "CLOUDWATCH.",
+                action=f"elasticache:{operation}",
+            )
         )
     return found[0]

@@ -10,6 +10,8 @@ from hiredis import HiredisError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import InvalidResponse
 
+from ..texts import Text
+
 #: What was said in another protocol.
 NOT_OF_THE_PROTOCOL = (HiredisError, InvalidResponse)
 #: What redis-py says when connecting took too long, and when the other side closed.
@@ -20,48 +22,57 @@ _NOT_YET_VALID, _EXPIRED = 9, 10
 _UNKNOWN_AUTHORITY = frozenset({2, 18, 19, 20, 21})
 _ANOTHER_NAME = frozenset({62, 64})
 
-_CLOCK = "renew it there, or set this machine's clock right"
-_AUTHORITY = (
+_AUTHORITY = Text(
     "its certificate is of an authority that is not believed; if that is yours, name the file of "
-    "its certificate as CA_FILE in the OPTIONS of the alias"
+    "its certificate as CA_FILE in the OPTIONS of the alias."
 )
-_OTHER_NAME = (
+_OTHER_NAME = Text(
     "its certificate is for another host name; LOCATION, or the name by which the cluster calls "
-    "its node, must be one that the certificate has"
+    "its node, must be one that the certificate has."
 )
-_NO_TLS = (
+_HAS_EXPIRED = Text(
+    "its certificate has expired; renew it there, or set this machine's clock right."
+)
+_IS_NOT_YET_VALID = Text(
+    "its certificate is not valid yet; renew it there, or set this machine's clock right."
+)
+_NOT_TRUSTED = Text("its certificate is not to be trusted.")
+_NO_TLS = Text(
     "it does not speak TLS with us; turn on encryption in transit there, or write redis:// in "
-    "LOCATION"
+    "LOCATION."
 )
-_NO_NAME = "its host name is not known; correct LOCATION, or look at DNS"
-_NOBODY = "nobody listens there; correct host and port in LOCATION, or start it"
-_NO_WAY = "no way leads there; look at its security group and at the route"
-_MUTE = (
-    " when it was connected to; look at its security group, and at whether it speaks TLS "
-    "(rediss:// in LOCATION) or none (redis://)"
+_NO_NAME = Text("its host name is not known; correct LOCATION, or look at DNS.")
+_NOBODY = Text("nobody listens there; correct host and port in LOCATION, or start it.")
+_NO_WAY = Text("no way leads there; look at its security group and at the route.")
+_MUTE = Text(
+    "it did not answer in time when it was connected to; look at its security group, and at "
+    "whether it speaks TLS (rediss:// in LOCATION) or none (redis://)."
 )
-_CLOSED = (
+_CLOSED = Text(
     "it closed the connection; where it always does, it may want TLS (rediss:// in LOCATION), or "
-    "none (redis://)"
-)
-_NO_PROTOCOL = (
-    "what it says is not of Valkey's or Redis's protocol; correct the port in LOCATION, and write "
-    "rediss:// where it wants TLS"
+    "none (redis://)."
 )
 
 
-def reason(error: BaseException) -> str:
+def reason(error: BaseException) -> Text:
     """Say why, with the name of the error that tells most."""
     if isinstance(error, NOT_OF_THE_PROTOCOL):
-        return f"it answered with an error ({type(error).__name__}): {_NO_PROTOCOL}"
+        return Text(
+            "it answered with an error (%(error)s): what it says is not of Valkey's or Redis's "
+            "protocol; correct the port in LOCATION, and write rediss:// where it wants TLS.",
+            error=type(error).__name__,
+        )
     root = _root(error)
     mend = _mend(root)
-    return f"no connection to it ({type(root).__name__}){mend and f': {mend}'}"
+    name = type(root).__name__
+    if mend is None:
+        return Text("no connection to it (%(error)s).", error=name)
+    return Text("no connection to it (%(error)s): %(reason)s", error=name, reason=mend)
 
 
-def reason_of_timeout(error: BaseException) -> str:
+def reason_of_timeout(error: BaseException) -> Text:
     """Say in what time ran out."""
-    return f"it did not answer in time{_MUTE if str(error) == _TOO_LATE else ''}"
+    return _MUTE if str(error) == _TOO_LATE else Text("it did not answer in time.")
 
 
 def _root(error: BaseException) -> BaseException:
@@ -74,7 +85,7 @@ def _root(error: BaseException) -> BaseException:
     return error
 
 
-def _mend(error: BaseException) -> str:
+def _mend(error: BaseException) -> Text | None:
     match error:
         case ssl.SSLCertVerificationError():
             return _mend_of_certificate(getattr(error, "verify_code", 0))
@@ -91,16 +102,16 @@ def _mend(error: BaseException) -> str:
         case OSError(errno=errno.EHOSTUNREACH | errno.ENETUNREACH):
             return _NO_WAY
         case _:
-            return ""
+            return None
 
 
-def _mend_of_certificate(code: int) -> str:
+def _mend_of_certificate(code: int) -> Text:
     if code in _UNKNOWN_AUTHORITY:
         return _AUTHORITY
     if code in _ANOTHER_NAME:
         return _OTHER_NAME
     if code == _EXPIRED:
-        return f"its certificate has expired; {_CLOCK}"
+        return _HAS_EXPIRED
     if code == _NOT_YET_VALID:
-        return f"its certificate is not valid yet; {_CLOCK}"
-    return "its certificate is not to be trusted"
+        return _IS_NOT_YET_VALID
+    return _NOT_TRUSTED

@@ -19,38 +19,46 @@ from ..breaker import TIMEOUTS
 from ..exceptions import CredentialsUnavailable, ForeignType, SessionStoreUnavailable, StoreRefused
 from ..operations import Command
 from ..scripts import BY_SHA
+from ..texts import Text, did_not_serve, text_of
 from . import connecting
 from .connecting import NOT_OF_THE_PROTOCOL
 
-DID_NOT_SERVE = "The session store did not serve"
 #: What moving bytes over a connection may raise.
 WIRE_ERRORS = (RedisError, OSError, HiredisError)
 
+_SLOW_SCRIPT = Text("it is running a long script.")
+_LACKS_WHAT_SCRIPTS_CALL = Text(
+    "its user lacks a permission; the ACL must allow what the session scripts call."
+)
 # Redis before 7 wraps a script's error into a sentence of its own: codes are looked for anywhere.
 _REASONS = {
-    "READONLY": "it is a read-only replica, as after a failover",
-    "LOADING": "it is still loading its data",
-    "OOM": "it is out of memory; raise maxmemory or lower the age of sessions",
-    "'client|setname'": "its user lacks a permission; allow it +client|setname, or remove "
-    "CLIENT_NAME from the OPTIONS of the alias",
-    "'cluster|slots'": "its user lacks a permission; allow it +cluster|slots",
-    "NOPERM": "its user lacks a permission; the ACL must allow the commands of the session scripts",
+    "READONLY": Text("it is a read-only replica, as after a failover."),
+    "LOADING": Text("it is still loading its data."),
+    "OOM": Text("it is out of memory; raise maxmemory or lower the age of sessions."),
+    "'client|setname'": Text(
+        "its user lacks a permission; allow it +client|setname, or remove CLIENT_NAME from the "
+        "OPTIONS of the alias."
+    ),
+    "'cluster|slots'": Text("its user lacks a permission; allow it +cluster|slots."),
+    "NOPERM": Text(
+        "its user lacks a permission; the ACL must allow the commands of the session scripts."
+    ),
     # What a script meets that may be run but not do what it does.
-    "ACL failure": "its user lacks a permission; the ACL must allow what the session scripts call",
-    "The user executing the script can't": "its user lacks a permission; the ACL must allow what "
-    "the session scripts call",
-    "NOAUTH": "it wants a password",
-    "WRONGPASS": "it refused the user name or password",
-    "CLUSTERDOWN": "its cluster is down",
-    "MASTERDOWN": "its primary is down",
-    "TRYAGAIN": "its slots are being moved",
-    "MISCONF": "it cannot save to disk and refuses writes",
-    "BUSY": "it is running a long script",
-    "NOREPLICAS": "it has too few replicas to accept writes",
-    "UNKILLABLE": "it is running a long script",
-    "MOVED": 'it is a cluster; write "CLUSTER": True in the OPTIONS of its alias',
-    "cluster support disabled": "it is not in cluster mode; remove CLUSTER from the OPTIONS of its "
-    "alias",
+    "ACL failure": _LACKS_WHAT_SCRIPTS_CALL,
+    "The user executing the script can't": _LACKS_WHAT_SCRIPTS_CALL,
+    "NOAUTH": Text("it wants a password."),
+    "WRONGPASS": Text("it refused the user name or password."),
+    "CLUSTERDOWN": Text("its cluster is down."),
+    "MASTERDOWN": Text("its primary is down."),
+    "TRYAGAIN": Text("its slots are being moved."),
+    "MISCONF": Text("it cannot save to disk and refuses writes."),
+    "BUSY": _SLOW_SCRIPT,
+    "NOREPLICAS": Text("it has too few replicas to accept writes."),
+    "UNKILLABLE": _SLOW_SCRIPT,
+    "MOVED": Text('it is a cluster; write "CLUSTER": True in the OPTIONS of its alias.'),
+    "cluster support disabled": Text(
+        "it is not in cluster mode; remove CLUSTER from the OPTIONS of its alias."
+    ),
 }
 _NO_SECOND_ATTEMPT = (
     *TIMEOUTS,
@@ -110,7 +118,7 @@ def _send_sources(
 def classify(error: BaseException) -> SessionStoreUnavailable:
     """Turn an error of the wire into ours; the text shows no key and no value."""
     kind = StoreRefused if isinstance(error, _REFUSALS) else SessionStoreUnavailable
-    return kind(f"{DID_NOT_SERVE}: {_reason(error)}.")
+    return kind(did_not_serve(_reason(error)))
 
 
 def deserves_second_attempt(error: BaseException) -> bool:
@@ -147,16 +155,16 @@ def _text(error: BaseException) -> str:
     return f"{getattr(error, 'status_code', None) or ''} {error}"
 
 
-def _reason(error: BaseException) -> str:
+def _reason(error: BaseException) -> Text:
     if isinstance(error, TIMEOUTS):
         return connecting.reason_of_timeout(error)
     if isinstance(error, CredentialsUnavailable):
-        return f"nothing to sign in with: {error}".removesuffix(".")
+        return Text("nothing to sign in with: %(reason)s", reason=text_of(error))
     if isinstance(error, MaxConnectionsError):
-        return "every connection is in use; raise max_connections in CONNECTION_POOL_KWARGS"
+        return Text("every connection is in use; raise max_connections in CONNECTION_POOL_KWARGS.")
     for code, reason in _REASONS.items():
         if is_code(error, code):
             return reason
     if isinstance(error, (RedisConnectionError, OSError, *NOT_OF_THE_PROTOCOL)):
         return connecting.reason(error)
-    return f"it answered with an error ({type(error).__name__})"
+    return Text("it answered with an error (%(error)s).", error=type(error).__name__)

@@ -15,13 +15,14 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import AWSUnavailable
-from .explanations import MAKES_NO_SENSE, code_of, explain
+from ..texts import Text
+from .explanations import code_of, explain, makes_no_sense
 
 if TYPE_CHECKING:
     from botocore.session import Session
 
-NOT_INSTALLED = "{} needs boto3, which is not installed."
-INSTALL = 'Run: pip install "django-elasticache-sessions[aws]"'
+_COMMAND = 'pip install "django-elasticache-sessions[aws]"'
+INSTALL = f"Run: {_COMMAND}"
 #: Each wait of one attempt, in seconds. With what botocore waits for instance metadata by itself, a
 #: call is over within about a quarter of a minute whatever happens.
 CONNECT_SECONDS = 2.0
@@ -29,6 +30,11 @@ READ_SECONDS = 3.0
 ATTEMPTS = 2
 # They log at DEBUG what they sign and what AWS answered, tokens and keys included.
 _TALKATIVE = ("auth", "credentials", "endpoint", "hooks", "parsers", "utils")
+
+
+def not_installed(need: str) -> Text:
+    """Say that something needs what the extra brings."""
+    return Text("%(need)s needs boto3, which is not installed.", need=need)
 
 
 def is_installed() -> bool:
@@ -46,7 +52,9 @@ def ask(
     """
     action = f"{service}:{operation}"
     if not is_installed():
-        raise AWSUnavailable(f"{NOT_INSTALLED.format(action)} {INSTALL}")
+        raise AWSUnavailable(
+            Text("%(problem)s Run: %(command)s", problem=not_installed(action), command=_COMMAND)
+        )
     try:
         with hushed():
             region = region or find_region()
@@ -59,7 +67,7 @@ def ask(
     else:
         if isinstance(answer, dict):
             return answer
-        reason, code = MAKES_NO_SENSE.format(action), ""
+        reason, code = makes_no_sense(action), ""
     raise AWSUnavailable(reason, code=code)
 
 

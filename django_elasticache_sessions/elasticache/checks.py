@@ -15,7 +15,7 @@ from django.core.checks import CheckMessage, Error
 
 from ..conf import SETTING, read_options
 from ..drivers.pools import parse_location, primary_url
-from .aws import INSTALL, NOT_INSTALLED, find_region, is_installed
+from .aws import INSTALL, find_region, is_installed, not_installed
 from .iam_options import EXAMPLE, read_iam_options
 
 _ID = "django_elasticache_sessions."
@@ -32,7 +32,7 @@ def check_extra(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """E040: the extra `aws` is installed where something needs it."""
     if is_installed():
         return []
-    return [Error(NOT_INSTALLED.format(need), hint=INSTALL, id=_ID + "E040") for need in _needs()]
+    return [Error(not_installed(need), hint=INSTALL, id=_ID + "E040") for need in _needs()]
 
 
 def check_region(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:

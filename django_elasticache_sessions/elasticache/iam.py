@@ -21,7 +21,8 @@ from django.core.exceptions import ImproperlyConfigured
 from redis.credentials import CredentialProvider
 
 from ..exceptions import CredentialsUnavailable
-from .aws import INSTALL, NOT_INSTALLED, find_region, hushed, is_installed, make_session
+from ..texts import Text
+from .aws import INSTALL, find_region, hushed, is_installed, make_session, not_installed
 from .explanations import explain
 from .iam_options import IAMOptions, read_iam_options
 from .signing import SignedToken, sign
@@ -42,7 +43,7 @@ PAUSE_SECONDS = 1.0
 LOST_SECONDS = 60.0
 #: How often a refusal is logged, and has the credentials fetched anew, at most.
 REFUSAL_SECONDS = 60.0
-_NEED = "IAM authentication"
+_NEED = Text("IAM authentication")
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ def make_credential_provider(options: Mapping[str, Any]) -> IAMCredentialProvide
     if problems:
         raise ImproperlyConfigured(f"{problems[0].message} {problems[0].hint}")
     if not is_installed():
-        raise ImproperlyConfigured(f"{NOT_INSTALLED.format(_NEED)} {INSTALL}")
+        raise ImproperlyConfigured(f"{not_installed(_NEED)} {INSTALL}")
     return _provider(read)
 
 
@@ -169,14 +170,16 @@ class IAMCredentialProvider(CredentialProvider):
         try:
             Thread(target=self._sign, args=(attempt,), name="iam-token", daemon=True).start()
         except RuntimeError as error:
-            self._settle(attempt, None, f"no thread to sign in ({type(error).__name__})")
+            self._settle(
+                attempt, None, Text("no thread to sign in (%(error)s).", error=type(error).__name__)
+            )
         return attempt
 
     def _answer(self) -> tuple[str, str]:
         signed = self._signed
         if signed is not None and signed.is_younger_than(LAST_USE_SECONDS):
             return self._options.user, signed.text
-        raise CredentialsUnavailable(self._failure or "AWS did not give credentials in time")
+        raise CredentialsUnavailable(self._failure or Text("AWS did not give credentials in time."))
 
     def _sign(self, attempt: _Attempt) -> None:
         signed: SignedToken | None = None

@@ -19,7 +19,7 @@ from django.core.exceptions import ImproperlyConfigured
 from ..exceptions import AWSUnavailable
 from ..keyring import KEY_BYTES
 from .aws import ask
-from .explanations import MAKES_NO_SENSE
+from .explanations import makes_no_sense
 
 ENCRYPTION_CONTEXT = {"purpose": "django-elasticache-sessions"}
 #: For so long, in seconds, a failure is the answer to whoever asks next.
@@ -80,7 +80,7 @@ def make_wrapped_key(kms_key: str) -> WrappedKey:
     answer = _ask(operation, complaint, KeyId=kms_key, NumberOfBytes=KEY_BYTES)
     blob, arn = answer.get("CiphertextBlob"), answer.get("KeyId")
     if not blob or not arn:
-        raise ImproperlyConfigured(f"{complaint}: {MAKES_NO_SENSE.format(f'kms:{operation}')}")
+        raise ImproperlyConfigured(f"{complaint}: {makes_no_sense(f'kms:{operation}')}")
     return WrappedKey(text=base64.b64encode(blob).decode(), kms_key=arn)
 
 

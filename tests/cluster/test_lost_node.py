@@ -21,6 +21,7 @@ from django_elasticache_sessions.signals import session_ended
 
 from ..servers.cluster import ValkeyCluster
 from ..servers.valkey import Valkey
+from ..test_translations import english_in
 from .conftest import point_sessions_at_cluster
 
 pytestmark = pytest.mark.django_db
@@ -88,6 +89,15 @@ def test_what_is_of_all_sessions_is_unavailable_and_not_less(staff, ids, address
     shown = page(staff, LIST + address, 503)
     assert "did not serve" in shown
     assert not re.search(r"\d+ live sessions", shown)
+
+
+@pytest.mark.parametrize("language", ["de", "ja"])
+@pytest.mark.parametrize("address", ["", "dashboard/", "sizes/"])
+def test_it_is_told_in_the_language_of_its_reader(staff, settings, ids, address, language):
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "django.middleware.locale.LocaleMiddleware"]
+    response = staff.get(LIST + address, headers={"accept-language": language})
+    assert english_in(response, language, status=503) == set()
+    assert english_in(staff.get(LIST + address), language, status=503)
 
 
 def test_a_session_elsewhere_is_shown_and_ended(staff, ids):

@@ -5,25 +5,27 @@ from __future__ import annotations
 from typing import Any
 
 from ...exceptions import SessionStoreUnavailable
+from ...texts import Text, did_not_serve
 from ..replies import ErrorReply, classify
 from .topology import Topology
 
-UNCOVERED = (
-    "The session store did not serve: no node of its cluster serves some of the slots. Check "
-    "CLUSTER INFO on the server."
+UNCOVERED = did_not_serve(
+    Text("no node of its cluster serves some of the slots. Check CLUSTER INFO on the server.")
 )
-DISPUTED = (
-    "The session store did not serve: the nodes of its cluster do not agree on who has a slot. "
-    "Check CLUSTER NODES on each."
+DISPUTED = did_not_serve(
+    Text("the nodes of its cluster do not agree on who has a slot. Check CLUSTER NODES on each.")
 )
-UNNAMED = (
-    "The session store did not serve: its cluster leads to a node whose host it does not tell. Set "
-    "cluster-announce-hostname on every node, or cluster-preferred-endpoint-type to ip."
+UNNAMED = did_not_serve(
+    Text(
+        "its cluster leads to a node whose host it does not tell. Set cluster-announce-hostname on "
+        "every node, or cluster-preferred-endpoint-type to ip."
+    )
 )
-NO_TOPOLOGY = (
-    "The session store did not serve: its answer to CLUSTER SLOTS names no primary. Check CLUSTER "
-    "INFO on the server; where cluster-preferred-endpoint-type is hostname, set "
-    "cluster-announce-hostname on every node."
+NO_TOPOLOGY = did_not_serve(
+    Text(
+        "its answer to CLUSTER SLOTS names no primary. Check CLUSTER INFO on the server; where "
+        "cluster-preferred-endpoint-type is hostname, set cluster-announce-hostname on every node."
+    )
 )
 
 

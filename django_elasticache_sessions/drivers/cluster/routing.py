@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 from ...exceptions import PartUnavailable, SessionStoreUnavailable
 from ...operations import CLOCK, INFO, ORIGIN, Command, Dispensable
+from ...texts import A_MOMENT_AGO, text_of
 from ..replies import ErrorReply, classify, is_code, settled, with_source
 from . import problems, walk
 from .slots import slot_of
@@ -80,7 +81,7 @@ def route(cluster: Cluster, commands: tuple[Command, ...]) -> Routing:
 
 def refresh(cluster: Cluster) -> Generator[Batches, Answers, None]:
     """Ask for the topology. Raises `SessionStoreUnavailable` where none is known and none told."""
-    failure: Exception = SessionStoreUnavailable("The session store did not serve a moment ago.")
+    failure: Exception = SessionStoreUnavailable(A_MOMENT_AGO)
     for address in cluster.sources():
         if not cluster.admits(address):
             failure = cluster.problem_of(address)
@@ -142,13 +143,13 @@ def _answered(cluster: Cluster, units: list[Unit], count: int) -> Routing:
     _dispense(units, replies)
     for unit in units:
         if isinstance(unit.failure, SessionStoreUnavailable):
-            raise PartUnavailable(str(unit.failure), replies) from None
+            raise PartUnavailable(text_of(unit.failure), replies) from None
         if unit.failure:
             raise unit.failure
     try:
         return [_settled(reply) for reply in replies]
     except SessionStoreUnavailable as problem:
-        raise PartUnavailable(str(problem), replies) from None
+        raise PartUnavailable(text_of(problem), replies) from None
 
 
 def _dispense(units: Iterable[Unit], replies: list[Any]) -> None:

@@ -10,7 +10,7 @@ from threading import Lock
 from ...breaker import Breaker
 from ...exceptions import SessionStoreUnavailable
 from ...health import Health
-from ..replies import DID_NOT_SERVE
+from ...texts import Text, text_of
 from .topology import Address, Topology
 
 #: The topology is asked for at most this often, give or take a half: processes that lost the same
@@ -74,13 +74,24 @@ class Cluster:
     def failed(self, address: Address, problem: Exception | None = None) -> None:
         """Note that a node did not serve, and why."""
         if isinstance(problem, SessionStoreUnavailable):
-            self._problems[address] = str(problem).removeprefix(DID_NOT_SERVE)
+            self._problems[address] = text_of(problem)
         self._breaker(address).failed()
 
     def problem_of(self, address: Address) -> SessionStoreUnavailable:
         """Return why a node did not serve when it was asked last."""
-        why = self._problems.get(address, ".")
-        return SessionStoreUnavailable(f"The session store's node {address} did not serve{why}")
+        text = self._problems.get(address, "")
+        reason = text.values.get("reason", text) if isinstance(text, Text) else text
+        if not reason:
+            return SessionStoreUnavailable(
+                Text("The session store's node %(node)s did not serve.", node=address)
+            )
+        return SessionStoreUnavailable(
+            Text(
+                "The session store's node %(node)s did not serve: %(reason)s",
+                node=address,
+                reason=reason,
+            )
+        )
 
     def served(self, address: Address) -> None:
         """Note that a node served."""
