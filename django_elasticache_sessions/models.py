@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 from . import live
 from .conf import get_configuration
 from .queryset import LiveSessionQuerySet
+from .schema import PartialIndex, SidField
 
 if TYPE_CHECKING:
     from django.contrib.auth.base_user import AbstractBaseUser
@@ -37,7 +38,7 @@ class FallbackSession(models.Model):
     """
 
     # In hexadecimal: some databases' texts do not tell capitals, and MariaDB's uuid takes not all.
-    sid = models.CharField(_("session id"), max_length=32, primary_key=True)
+    sid = SidField(_("session id"), max_length=32, primary_key=True)
     fields = models.JSONField(_("fields"))
     user_tag = models.CharField(_("user"), max_length=22)
     created = models.BigIntegerField(_("created"))
@@ -45,7 +46,7 @@ class FallbackSession(models.Model):
     expires = models.BigIntegerField(_("expires"))
     version = models.BigIntegerField(_("version"))
     is_ended = models.BooleanField(_("ended"))
-    cache_stale = models.BooleanField(_("cache is stale"), null=True, db_index=True)
+    cache_stale = models.BooleanField(_("cache is stale"), null=True)
 
     objects = FallbackSessionQuerySet.as_manager()
 
@@ -54,11 +55,20 @@ class FallbackSession(models.Model):
         verbose_name_plural = _("stored sessions")
         indexes = (
             # Also all that is counted: the values beside it make rows wide.
-            models.Index(
+            PartialIndex(
                 fields=("expires", "is_ended", "user_tag", "created"),
                 name="elasticache_sessions_live",
+                where="NOT is_ended",
             ),
-            models.Index(fields=("user_tag", "sid"), name="elasticache_sessions_user"),
+            PartialIndex(
+                fields=("user_tag", "sid"), name="elasticache_sessions_user", where="NOT is_ended"
+            ),
+            # The rows of sessions that live and are alike in both homes are in no third index.
+            PartialIndex(
+                fields=("cache_stale", "is_ended"),
+                name="elasticache_sessions_odd",
+                where="cache_stale = TRUE OR is_ended",
+            ),
         )
 
     def __str__(self) -> str:

@@ -32,6 +32,10 @@ _NEWER = (f"expires >= {{greatest}}({_NOW} + 1, %s)", "ASC", "<", "DESC")
 _OF_KIND = {"all": "", "signed-in": " AND user_tag <> ''", "anonymous": " AND user_tag = ''"}
 
 
+# Kinds of rows; those of sessions that live are places in `Counts`.
+_SIGNED_IN, _ANONYMOUS, _ENDED, _STALE = range(4)
+
+
 class States(NamedTuple):
     """Numbers of rows: of ended sessions, of those the cache is behind, and of those that live.
 
@@ -47,31 +51,30 @@ class States(NamedTuple):
 
 
 def states(connection: BaseDatabaseWrapper, within_seconds: Sequence[int] = ()) -> States:
-    """Count the rows by what they are, in one pass over an index. The seconds must ascend."""
+    """Count the rows by what they are, in indexes alone. The seconds must ascend."""
     seconds = [int(number) for number in within_seconds]
     soon = _first_of(f"expires <= moment + {number}" for number in seconds)
     young = _first_of(f"created > (moment - {number}) * 1000000" for number in seconds)
     # The clock is read once: PostgreSQL would read it for each condition on each row.
     query = (
-        "SELECT is_ended, expires > moment, user_tag <> '', "
-        f"{soon}, {young}, COUNT(*), (SELECT COUNT(*) FROM {{table}} WHERE cache_stale) "
-        "FROM {table}, (SELECT {now} AS moment) AS clock GROUP BY 1, 2, 3, 4, 5"
+        f"SELECT {_ENDED}, 0, 0, COUNT(*) FROM {{table}} WHERE is_ended UNION ALL "
+        f"SELECT {_STALE}, 0, 0, COUNT(*) FROM {{table}} WHERE cache_stale = TRUE UNION ALL "
+        f"SELECT CASE user_tag WHEN '' THEN {_ANONYMOUS} ELSE {_SIGNED_IN} END, "
+        f"{soon}, {young}, COUNT(*) FROM {{table}}, (SELECT {{now}} AS moment) AS clock "
+        "WHERE NOT is_ended AND expires > moment GROUP BY 1, 2, 3"
     )
     with connection.cursor() as cursor:
         # With parameters, though there are none: only then is "%%" read as one "%".
         cursor.execute(sql(connection, query), ())
         found = cursor.fetchall()
-    stale = found[0][-1] if found else 0
-    ended = 0
+    odd = {kind: number for kind, _, _, number in found if kind in (_ENDED, _STALE)}
     expiring, created = ([[0, 0] for _ in (*seconds, None)] for _ in range(2))
-    for is_ended, is_unexpired, is_signed_in, first_soon, first_young, number, _ in found:
-        if is_ended:
-            ended += number
-        elif is_unexpired:
-            expiring[first_soon][not is_signed_in] += number
-            created[first_young][not is_signed_in] += number
+    for kind, first_soon, first_young, number in found:
+        if kind not in odd:
+            expiring[first_soon][kind] += number
+            created[first_young][kind] += number
     *expiring_within, live = _running_totals(expiring)
-    return States(ended, stale, live, expiring_within, _running_totals(created)[:-1])
+    return States(odd[_ENDED], odd[_STALE], live, expiring_within, _running_totals(created)[:-1])
 
 
 def count(naming: Naming) -> Operation[Counts]:

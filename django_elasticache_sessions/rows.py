@@ -256,7 +256,11 @@ def mark_stale(connection: BaseDatabaseWrapper, sid: bytes) -> None:
 
 def stale(connection: BaseDatabaseWrapper, limit: int) -> list[Stale]:
     """Return up to `limit` sessions whose hash may be older than their row."""
-    query = sql(connection, "SELECT sid, version, is_ended FROM {table} WHERE cache_stale LIMIT %s")
+    # As in the index's condition, word for word: SQLite takes no other for the same.
+    query = sql(
+        connection,
+        "SELECT sid, version, is_ended FROM {table} WHERE cache_stale = TRUE LIMIT %s",
+    )
     with connection.cursor() as cursor:
         cursor.execute(query, [limit])
         return [Stale(bytes.fromhex(sid), version, bool(ended)) for sid, version, ended in cursor]

@@ -128,6 +128,44 @@ def test_live_sessions_are_counted_in_an_index_alone(alias, question):
         assert "USING COVERING INDEX elasticache_sessions_live" in plan
 
 
+def test_stale_rows_are_looked_for_in_an_index(alias):
+    mark = FallbackSession.objects.using(alias).filter(sid__endswith="00")
+    mark.update(cache_stale=True)
+    connection = connections[alias]
+    plan = plan_of(alias, lambda: rows.stale(connection, 200))
+    if connection.vendor == "postgresql":
+        assert re.search("Scan (using|on) elasticache_sessions_odd", plan)
+        assert "Seq Scan" not in plan
+    else:
+        assert "USING INDEX elasticache_sessions_odd (cache_stale=?)" in plan
+
+
+@pytest.mark.parametrize("alias", ["sqlite"], indirect=True)
+def test_ended_rows_are_counted_in_an_index_alone(alias):
+    plan = plan_of(alias, live.stats)
+    assert plan.count("USING COVERING INDEX elasticache_sessions_odd") == 2
+
+
+@pytest.mark.parametrize("alias", ["postgresql"], indirect=True)
+def test_a_session_that_lives_has_an_entry_in_three_indexes(alias):
+    FallbackSession.objects.using(alias).filter(sid__endswith="00").update(is_ended=True)
+    with connections[alias].cursor() as cursor:
+        cursor.execute(f"REINDEX TABLE {FallbackSession._meta.db_table}")
+        cursor.execute("ANALYZE")
+        cursor.execute(
+            "SELECT COALESCE(pg_get_expr(indpred, indrelid), ''), reltuples::integer "
+            "FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid "
+            f"WHERE indrelid = '{FallbackSession._meta.db_table}'::regclass ORDER BY 1, 2"
+        )
+        ended = -(-MANY // 256)
+        assert cursor.fetchall() == [
+            ("", MANY),
+            ("((cache_stale = true) OR is_ended)", ended),
+            ("(NOT is_ended)", MANY - ended),
+            ("(NOT is_ended)", MANY - ended),
+        ]
+
+
 @pytest.mark.parametrize("vendor", ["sqlite", "postgresql"])
 @pytest.mark.parametrize(
     "question",

@@ -2,6 +2,8 @@
 
 from django.db import migrations, models
 
+import django_elasticache_sessions.schema
+
 
 class Migration(migrations.Migration):
 
@@ -14,7 +16,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name='FallbackSession',
             fields=[
-                ('sid', models.CharField(max_length=32, primary_key=True, serialize=False, verbose_name='session id')),
+                ('sid', django_elasticache_sessions.schema.SidField(max_length=32, primary_key=True, serialize=False, verbose_name='session id')),
                 ('fields', models.JSONField(verbose_name='fields')),
                 ('user_tag', models.CharField(max_length=22, verbose_name='user')),
                 ('created', models.BigIntegerField(verbose_name='created')),
@@ -22,12 +24,12 @@ class Migration(migrations.Migration):
                 ('expires', models.BigIntegerField(verbose_name='expires')),
                 ('version', models.BigIntegerField(verbose_name='version')),
                 ('is_ended', models.BooleanField(verbose_name='ended')),
-                ('cache_stale', models.BooleanField(db_index=True, null=True, verbose_name='cache is stale')),
+                ('cache_stale', models.BooleanField(null=True, verbose_name='cache is stale')),
             ],
             options={
                 'verbose_name': 'stored session',
                 'verbose_name_plural': 'stored sessions',
-                'indexes': [models.Index(fields=['expires', 'is_ended', 'user_tag', 'created'], name='elasticache_sessions_live'), models.Index(fields=['user_tag', 'sid'], name='elasticache_sessions_user')],
+                'indexes': [django_elasticache_sessions.schema.PartialIndex(fields=['expires', 'is_ended', 'user_tag', 'created'], name='elasticache_sessions_live', where='NOT is_ended'), django_elasticache_sessions.schema.PartialIndex(fields=['user_tag', 'sid'], name='elasticache_sessions_user', where='NOT is_ended'), django_elasticache_sessions.schema.PartialIndex(fields=['cache_stale', 'is_ended'], name='elasticache_sessions_odd', where='cache_stale = TRUE OR is_ended')],
             },
         ),
     ]
