@@ -28,6 +28,8 @@ class Dialect:
     raised: str = "{0}"
     greatest: str = "GREATEST"
     returning: str = " RETURNING version"
+    #: Whether a list is one parameter: a thousand take the client as long as a thousand rows do.
+    has_arrays: bool = False
     on_conflict: str = " ON CONFLICT (sid) DO UPDATE SET "
     #: What was to be inserted, where a row was there.
     excluded: str = "excluded.{0}"
@@ -40,6 +42,7 @@ DIALECTS = {
     "postgresql": Dialect(
         now="FLOOR(EXTRACT(EPOCH FROM CLOCK_TIMESTAMP()))::bigint",
         json="%s::jsonb",
+        has_arrays=True,
         merged="JSONB_STRIP_NULLS({{table}}.fields || ({patch})::jsonb)",
         sized="(CASE WHEN JSONB_TYPEOF(fields) <> 'object' THEN fields ELSE ("
         "SELECT COALESCE(JSONB_OBJECT_AGG(key, CASE WHEN JSONB_TYPEOF(value) <> 'string' THEN NULL "
@@ -79,6 +82,14 @@ def sql(connection: BaseDatabaseWrapper, text: str) -> str:
 def dialect_of(connection: BaseDatabaseWrapper) -> Dialect:
     """Return how a connection's database speaks."""
     return DIALECTS[connection.vendor]
+
+
+def among(connection: BaseDatabaseWrapper, sids: Sequence[bytes]) -> tuple[str, list[Any]]:
+    """Return SQL that holds for the rows of sessions, and its parameters."""
+    texts = [sid.hex() for sid in sids]
+    if dialect_of(connection).has_arrays:
+        return "sid = ANY(%s)", [texts]
+    return f"sid IN ({', '.join(['%s'] * len(texts))})", texts
 
 
 def to_json(fields: Mapping[str, bytes], removed: Iterable[str] = ()) -> str:

@@ -24,7 +24,7 @@ from .exceptions import (
     SessionStoreUnavailable,
 )
 from .homes import Homes, ask_cache, ask_database, drop_if_stale, get_homes
-from .keys import Naming, SessionName
+from .keys import Naming, SessionName, portions
 from .operations import (
     MISSING,
     NAME_TAKEN,
@@ -150,7 +150,7 @@ def _save_through(
     except DatabaseUnavailable:
         return (yield from outbox.save(homes, naming, stored, change))
     if version == MISSING:
-        yield from _try_cache(homes, (outbox.end_command(naming, stored.name),))
+        yield from _try_cache(homes, _end(naming, stored.name))
         return MISSING
     for _ in range(_FOLLOW_ATTEMPTS):
         commands = (
@@ -215,16 +215,16 @@ def _rotate_through(
         left = yield from ask_database(homes, rows.load, (old.name.digest,))
         if left:
             return OTHER_VERSION
-        yield from _try_cache(homes, (outbox.end_command(naming, old.name),))
+        yield from _try_cache(homes, _end(naming, old.name))
         return MISSING
     commands = [
-        outbox.end_command(naming, old.name, is_counted=False),
+        *_end(naming, old.name, is_counted=False),
         *_creation(naming, name, new, is_counted=False),
     ]
     if old.user_tag:
         commands.append(operations.forget_user(naming, old.user_tag, old.name))
     try:
-        [(_, lacking), *_] = yield from ask_cache(homes, tuple(commands))
+        [[_, lacking], *_] = yield from ask_cache(homes, tuple(commands))
     except SessionStoreUnavailable:
         yield from _mark_stale(homes, (old.name,), is_marked=is_stale)
         return 1
@@ -235,39 +235,49 @@ def _rotate_through(
     return 1
 
 
-def delete(naming: Naming, names: Sequence[SessionName], *, user_tag: str) -> Operation[int]:
-    """See operations.delete(). Where nobody can tell whether they lived, all count."""
+def delete(
+    naming: Naming, names: Sequence[SessionName], *, user_tag: str, user_tags: Sequence[str] = ()
+) -> Operation[int]:
+    """See operations.delete(). Where nobody can tell whether they lived, all count.
+
+    `user_tags`, in the place of `user_tag`, are those of all of them, as their rows have them.
+    """
     homes = get_homes()
     digests = tuple(name.digest for name in names)
     is_stale = homes.cache.is_open
+    forgetting = [
+        operations.forget_user(naming, tag, name)
+        for tag, name in zip(user_tags or (user_tag,), names, strict=False)
+        if tag
+    ]
     try:
         # A session that was never in the database may be in a cache that cannot be asked.
         count = yield from ask_database(
             homes, rows.end, digests, cache_stale=is_stale, is_known=not is_stale
         )
     except DatabaseUnavailable:
-        yield from outbox.end(homes, naming, names, user_tag=user_tag)
+        yield from outbox.end(homes, naming, names, forgetting)
         return len(names)
-    commands = [outbox.end_command(naming, name) for name in names]
-    if user_tag:
-        commands.append(operations.forget_user(naming, user_tag, names[0]))
+    of_buckets = portions(names)
+    commands = (*outbox.end_commands(naming, of_buckets), *forgetting)
     try:
-        replies = yield from ask_cache(homes, tuple(commands))
+        replies = yield from ask_cache(homes, commands)
     except SessionStoreUnavailable:
         if not is_stale:
             yield from ask_database(homes, rows.end, digests, cache_stale=True, is_known=False)
         homes.has_marked = True
         return count
-    found = [(name, *reply) for name, reply in zip(names, replies, strict=False)]
+    found = [
+        (name, tag, lacking)
+        for portion, reply in zip(of_buckets, replies, strict=False)
+        for name, tag, lacking in zip(portion, reply[::2], reply[1::2], strict=True)
+    ]
     if any(lacking == _LACKS_SESSION for _, _, lacking in found):
         count = yield from ask_database(homes, rows.end, digests, cache_stale=False, is_known=False)
-    left = [
-        operations.forget_user(naming, tag.decode(), name)
-        for name, tag, _ in found
-        if tag and not user_tag
-    ]
-    if left:
-        yield from _try_cache(homes, tuple(left))
+    if not forgetting:
+        left = [operations.forget_user(naming, tag.decode(), name) for name, tag, _ in found if tag]
+        if left:
+            yield from _try_cache(homes, tuple(left))
     return count
 
 
@@ -386,6 +396,10 @@ def _mark_stale(homes: Homes, names: Sequence[SessionName], *, is_marked: bool) 
         for name in names:
             yield from ask_database(homes, rows.mark_stale, name.digest)
     homes.has_marked = True
+
+
+def _end(naming: Naming, name: SessionName, *, is_counted: bool = True) -> tuple[Command, ...]:
+    return tuple(outbox.end_commands(naming, [[name]], is_counted=is_counted))
 
 
 def _creation(

@@ -10,7 +10,8 @@ import re
 import secrets
 from base64 import urlsafe_b64decode
 from binascii import b2a_base64
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import product
@@ -27,6 +28,8 @@ USER_PREFIX = "\0user:"
 _SID = re.compile(r"[A-Za-z0-9_-]{21}[AQgw]", re.ASCII)
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _HASH_KEY_TAIL = re.compile(r":\{(\d{1,5})\}:([A-Za-z0-9_-]{22})\Z", re.ASCII)
+#: Sessions that one script looks at: a fraction of a millisecond.
+MOST_PER_SCRIPT = 100
 SESSION_KEY_LENGTH = 32
 SESSION_KEY_MIN_LENGTH = 8
 SESSION_KEY_MAX_LENGTH = 256
@@ -176,6 +179,18 @@ def is_session_key(value: object) -> TypeGuard[str]:
         and value.isascii()
         and value.isprintable()
     )
+
+
+def portions(names: Iterable[SessionName]) -> list[Sequence[SessionName]]:
+    """Return sessions in portions for one script each, which may touch one bucket's keys alone."""
+    by_bucket: dict[int, list[SessionName]] = defaultdict(list)
+    for name in names:
+        by_bucket[name.bucket].append(name)
+    return [
+        of_bucket[start : start + MOST_PER_SCRIPT]
+        for of_bucket in by_bucket.values()
+        for start in range(0, len(of_bucket), MOST_PER_SCRIPT)
+    ]
 
 
 def conceal(text: str) -> str:

@@ -34,7 +34,7 @@ from .keys import Naming, SessionName, is_sid
 from .listing import Counts, Described, Kind, Place
 from .operations import Operation
 from .serializers import make_serializer
-from .signals import announce_end
+from .signals import announce_ends
 from .stats import Stats, collect
 
 T = TypeVar("T")
@@ -337,8 +337,7 @@ def _end_all(session_ids: Collection[str], reason: str) -> Operation[int]:
 def _end_batch(names: Sequence[SessionName], reason: str) -> Operation[int]:
     naming = get_configuration().naming
     ended: int = yield from get_store_class()._operations.delete(naming, names, user_tag="")
-    for name in names:
-        yield from announce_end(get_store_class(), name.sid, reason)
+    yield from announce_ends(get_store_class(), (name.sid for name in names), reason)
     return ended
 
 

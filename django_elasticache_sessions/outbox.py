@@ -20,7 +20,7 @@ from .exceptions import (
 )
 from .fields import loaded_name
 from .homes import Homes, ask_cache, ask_database, deadline_ms
-from .keys import Naming, SessionName
+from .keys import Naming, SessionName, portions
 from .operations import (
     NAME_TAKEN,
     ORIGIN,
@@ -120,26 +120,40 @@ def rotate(
 
 
 def end(
-    homes: Homes, naming: Naming, names: Sequence[SessionName], *, user_tag: str
+    homes: Homes, naming: Naming, names: Sequence[SessionName], forgetting: Iterable[Command]
 ) -> Operation[None]:
     """End sessions in the cache; the database is told later."""
-    commands = [end_command(naming, name, keep_seconds=KEEP_SECONDS) for name in names]
-    if user_tag:
-        commands.append(operations.forget_user(naming, user_tag, names[0]))
-    yield from _ask(homes, tuple(commands))
+    commands = end_commands(naming, portions(names), keep_seconds=KEEP_SECONDS)
+    yield from _ask(homes, (*commands, *forgetting))
     for name in names:
         homes.note_waiting(name)
 
 
-def end_command(
-    naming: Naming, name: SessionName, *, keep_seconds: int = 0, is_counted: bool = True
-) -> Command:
-    """Return the command that ends a session; `keep_seconds` is 0 where its row has ended.
+def end_commands(
+    naming: Naming,
+    of_buckets: Iterable[Sequence[SessionName]],
+    *,
+    keep_seconds: int = 0,
+    is_counted: bool = True,
+) -> list[Command]:
+    """Return the commands that end sessions, one for each portion; see portions().
 
-    It is not counted as an end where the session goes on under another name.
+    `keep_seconds` is 0 where their rows have ended. It is not counted as an end where a session
+    goes on under another name.
     """
-    events = (naming.events(name.bucket),) if is_counted else ()
-    return run(scripts.END, (*_keys(naming, name), *events), (name.sid, keep_seconds))
+    return [
+        run(
+            scripts.END,
+            (
+                portion[0].index_key,
+                naming.pending_set(portion[0].bucket),
+                naming.events(portion[0].bucket),
+                *(name.hash_key for name in portion),
+            ),
+            (keep_seconds, int(is_counted), *(name.sid for name in portion)),
+        )
+        for portion in of_buckets
+    ]
 
 
 def drain(homes: Homes, naming: Naming, names: Sequence[SessionName]) -> Operation[int]:

@@ -18,13 +18,11 @@ from .conf import get_configuration
 from .drivers import sync
 from .exceptions import ForeignType
 from .homes import ask_database, get_homes
-from .keys import Naming, SessionName, is_sid
+from .keys import Naming, SessionName, is_sid, portions
 from .live import get_store_class
 from .operations import Operation, Word, run
-from .signals import announce_end
+from .signals import announce_ends
 
-#: Sessions that one script looks at: a fraction of a millisecond.
-_PER_SCRIPT = 100
 _NEVER = 2**53
 # To and from that script.
 _ANYBODY = "*"
@@ -153,13 +151,14 @@ class _Purge:
             )
             if not found:
                 return
-            yield from self._end([self.naming.from_digest(sid) for sid in found])
-            last = found[-1]
+            names = [self.naming.from_digest(sid) for sid, _ in found]
+            yield from self._end(names, [tag for _, tag in found])
+            last, _ = found[-1]
 
-    def _end(self, names: Sequence[SessionName]) -> Operation[None]:
+    def _end(self, names: Sequence[SessionName], user_tags: Sequence[str]) -> Operation[None]:
         ended = len(names)
         if not self.dry_run:
-            ended = yield from self.store_class._operations.delete(self.naming, names, user_tag="")
+            ended = yield from fallback.delete(self.naming, names, user_tag="", user_tags=user_tags)
             yield from self._announce(names)
         self._note(seen=len(names), ended=ended)
 
@@ -177,8 +176,8 @@ class _Purge:
     def _of_names(
         self, index_key: str, conditions: tuple[Word, ...], names: Sequence[SessionName]
     ) -> Operation[None]:
-        portions = list(_portions(names))
-        if not portions:
+        found_in = portions(names)
+        if not found_in:
             return
         replies = yield tuple(
             run(
@@ -190,9 +189,9 @@ class _Purge:
                 ),
                 (*conditions, *(name.sid for name in portion)),
             )
-            for portion in portions
+            for portion in found_in
         )
-        looked_at = [name for portion in portions for name in portion]
+        looked_at = [name for portion in found_in for name in portion]
         tags = [tag for reply in replies for tag in reply]
         found = list(zip(looked_at, tags, strict=True))
         ended = [(name, tag) for name, tag in found if isinstance(tag, bytes)]
@@ -216,8 +215,7 @@ class _Purge:
             )
 
     def _announce(self, names: Iterable[SessionName]) -> Operation[None]:
-        for name in names:
-            yield from announce_end(self.store_class, name.sid, _REASON)
+        return announce_ends(self.store_class, (name.sid for name in names), _REASON)
 
     def _note(self, *, seen: int, ended: int) -> None:
         self.tally = Tally(seen=self.tally.seen + seen, ended=self.tally.ended + ended)
@@ -279,15 +277,6 @@ def _drop_orphans(naming: Naming, index_key: str, sids: Sequence[bytes]) -> Oper
 def _named(naming: Naming, entries: Sequence[bytes]) -> list[SessionName]:
     sids = (sid.decode("ascii", "replace") for sid in entries[::2])
     return [naming.from_sid(sid) for sid in sids if is_sid(sid)]
-
-
-def _portions(names: Iterable[SessionName]) -> Iterator[Sequence[SessionName]]:
-    """Return sessions in portions of one bucket: a script may touch no other."""
-    by_bucket: dict[int, list[SessionName]] = defaultdict(list)
-    for name in names:
-        by_bucket[name.bucket].append(name)
-    for of_bucket in by_bucket.values():
-        yield from _batches(of_bucket, _PER_SCRIPT)
 
 
 def _batches(names: Sequence[SessionName], size: int) -> Iterator[Sequence[SessionName]]:

@@ -138,23 +138,23 @@ def following(
     saved_until: int,
     created_until: int,
     user_tag: str | None,
-) -> list[bytes]:
-    """Return the `sid`s of live sessions that were saved and created so long ago, in their order.
+) -> list[tuple[bytes, str]]:
+    """Return live sessions that were saved and created so long ago: `sid`, in their order, and tag.
 
     Times in seconds since the epoch; `user_tag` is that of the user whose sessions are meant, empty
     for those without a user, `None` for all.
     """
     whose = "" if user_tag is None else " AND user_tag = %s"
     query = (
-        f"SELECT sid FROM {{table}} WHERE {_LIVE} AND sid > %s AND saved <= %s AND created <= %s"
-        f"{whose} ORDER BY sid LIMIT %s"
+        f"SELECT sid, user_tag FROM {{table}} WHERE {_LIVE} AND sid > %s "
+        f"AND saved <= %s AND created <= %s{whose} ORDER BY sid LIMIT %s"
     )
     created_until_microseconds = min(created_until * 1_000_000, 2**63 - 1)
     tags = () if user_tag is None else (user_tag,)
     parameters = (after.hex(), saved_until, created_until_microseconds, *tags, limit)
     with connection.cursor() as cursor:
         cursor.execute(sql(connection, query), parameters)
-        return [bytes.fromhex(sid) for (sid,) in cursor.fetchall()]
+        return [(bytes.fromhex(sid), tag) for sid, tag in cursor.fetchall()]
 
 
 def _count(connection: BaseDatabaseWrapper) -> Counts:

@@ -13,11 +13,13 @@ from django.contrib.sessions.backends.base import CreateError
 from django.db import IntegrityError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from .dialects import dialect_of, from_json, sql, to_json
+from .dialects import among, dialect_of, from_json, sql, to_json
 from .exceptions import InvalidValue
 
 #: Seconds that the row of an ended session stays, so that nothing brings the session back.
 ENDED_SECONDS = 3600
+#: In one statement; SQLite may take no more than 32,766 parameters.
+_INSERTED_ROWS = 1000
 
 
 class Row(NamedTuple):
@@ -169,22 +171,33 @@ def end(
 ) -> int:
     """End sessions for good; return how many there were.
 
-    Where they need not have a row (`not is_known`), one is inserted.
+    Where they need not have a row (`not is_known`), one is inserted, in a statement for each
+    thousand.
     """
     sets = _ended_sets(connection, cache_stale=cache_stale)
     with connection.cursor() as cursor:
         if is_known:
-            places = ", ".join(["%s"] * len(sids))
-            where = f"WHERE sid IN ({places}) AND NOT is_ended"
-            cursor.execute(
-                sql(connection, f"UPDATE {{table}} SET {sets} {where}"), [sid.hex() for sid in sids]
-            )
+            named, parameters = among(connection, sids)
+            query = f"UPDATE {{table}} SET {sets} WHERE {named} AND NOT is_ended"
+            cursor.execute(sql(connection, query), parameters)
             return int(cursor.rowcount)
         on_conflict = sql(connection, dialect_of(connection).on_conflict + sets)
-        query = sql(connection, _insert(connection, ended="TRUE")) + on_conflict
-        for sid in sids:
-            nothing = Content(sid, ENDED_SECONDS, 0, "", {})
-            cursor.execute(query, _content(connection, nothing, version=1, cache_stale=cache_stale))
+        # Everybody locks rows in the same order.
+        in_order = sorted(set(sids))
+        for start in range(0, len(in_order), _INSERTED_ROWS):
+            portion = in_order[start : start + _INSERTED_ROWS]
+            query = sql(connection, _insert(connection, ended="TRUE", rows=len(portion)))
+            parameters = [
+                word
+                for sid in portion
+                for word in _content(
+                    connection,
+                    Content(sid, ENDED_SECONDS, 0, "", {}),
+                    version=1,
+                    cache_stale=cache_stale,
+                )
+            ]
+            cursor.execute(query + on_conflict, parameters)
         return len(sids)
 
 

@@ -17,7 +17,7 @@ What a receiver raises is logged by Django and does not reach the request.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,5 +56,13 @@ def announce_end(
     sender: type[Any], session_id: str, reason: str
 ) -> Generator[Announcement, Any, None]:
     """Tell that a session was ended; costs nothing where nobody listens."""
+    return announce_ends(sender, (session_id,), reason)
+
+
+def announce_ends(
+    sender: type[Any], session_ids: Iterable[str], reason: str
+) -> Generator[Announcement, Any, None]:
+    """Tell that sessions were ended, of each by itself."""
     if session_ended.has_listeners(sender):
-        yield Announcement(session_ended, sender, {"session_id": session_id, "reason": reason})
+        for session_id in session_ids:
+            yield Announcement(session_ended, sender, {"session_id": session_id, "reason": reason})

@@ -9,7 +9,7 @@ import pytest
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.db import connections
 
-from django_elasticache_sessions import homes
+from django_elasticache_sessions import homes, purge, rows
 from django_elasticache_sessions.backends.cached_db import SessionStore
 from django_elasticache_sessions.drivers import origin
 
@@ -23,9 +23,10 @@ USER = {
 
 
 @pytest.fixture(params=VENDORS)
-def alias(request, valkey, relay, fallback_database, monkeypatch) -> str:
+def alias(request, valkey, relay, fallback_database, settings, monkeypatch) -> str:
     """A database of each vendor; what is asked once a second is asked by the warm-up."""
     alias = fallback_database(request.param)
+    settings.SESSION_ENGINE = SessionStore.__module__
     monkeypatch.setattr(homes, "RECONCILE_SECONDS", 3600)
     monkeypatch.setattr(origin, "KNOWN_SECONDS", 3600)
     for _ in range(2):
@@ -152,6 +153,42 @@ def test_a_save_while_the_cache_is_known_to_be_down_is_one_statement(counted, re
     homes.get_homes().cache.failed()
     with counted(round_trips=0, statements=["UPDATE"]):
         session.save()
+
+
+def purged(batch_size: int) -> int:
+    return purge.purge(purge.Selection(), batch_size=batch_size, progress=lambda tally: None).ended
+
+
+def test_a_batch_of_a_purge_is_two_statements_and_a_script_for_each_bucket(
+    counted, relay, settings
+):
+    settings.ELASTICACHE_SESSIONS |= {"INDEX_BUCKETS": 2}
+    purged(1000)
+    for _ in range(30):
+        saved(a=1)
+    batches = ["SELECT", "UPDATE"] * 3
+    with relay.recording() as tape, counted(round_trips=3, statements=[*batches, "SELECT"]):
+        assert purged(10) == 30
+    assert set(tape.names) == {"EVALSHA"}
+    assert 3 <= len(tape.commands) <= 3 * 2
+
+
+def test_a_purge_forgets_the_users_of_a_batch_in_the_same_round_trip(counted):
+    purged(1000)
+    for number in range(30):
+        saved(**USER | {SESSION_KEY: str(number)})
+    with counted(round_trips=1, statements=["SELECT", "UPDATE", "SELECT"]):
+        assert purged(1000) == 30
+
+
+def test_a_purge_that_the_cache_cannot_be_told_of_is_two_statements_a_batch(counted):
+    purged(1000)
+    for _ in range(30):
+        saved(a=1)
+    homes.get_homes().cache.failed()
+    with counted(round_trips=0, statements=["SELECT", "INSERT", "SELECT"]):
+        assert purged(1000) == 30
+    assert {row.is_ended for row in rows.stale(connections[homes.get_homes().database_alias], 99)}
 
 
 def test_clearing_out_is_two_statements_for_a_thousand_rows(alias):

@@ -34,7 +34,7 @@ class Script:
 _PARTS = {
     "_index.lua": (b"enter(", b"leave("),
     "_events.lua": (b"tally(",),
-    "_metadata.lua": (b"read(",),
+    "_metadata.lua": (b"read(", b"parse("),
     "_merge.lua": (b"merge(",),
     "_ended.lua": (b"is_ended(",),
     "_late.lua": (b"is_late(",),

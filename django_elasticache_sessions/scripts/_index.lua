@@ -20,6 +20,6 @@ local function enter(index, expires, sid, user)
   end
 end
 
-local function leave(index, sid)
-  changed(redis.pcall('ZREM', index, sid), index)
+local function leave(index, ...)
+  changed(redis.pcall('ZREM', index, ...), index)
 end
