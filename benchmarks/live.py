@@ -17,7 +17,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,6 @@ _BATCH = 1000
 _TURNS = 9
 _USERS_SHARE = 2
 _SPREAD_SECONDS = 600_000
-#: Of rows so many are purged: the time of each is the same.
-_PURGED_ROWS = 50_000
 #: What is to be reached; milliseconds, bytes, sessions a second.
 _COUNT_MS, _PAGE_MS, _INDEX_BYTES, _PURGED_A_SECOND = 50, 200, 100, 20_000
 
@@ -51,7 +49,8 @@ def main(arguments: list[str]) -> int:
         else:
             with _postgres() as database:
                 _configure(server.port, database)
-                results = measure_rows(options.sessions)
+                results = measure_rows(redis.Redis(port=server.port), options.sessions)
+    results["load average"] = os.getloadavg()[0]
     if options.json:
         sys.stdout.write(json.dumps(results, indent=2) + "\n")
     else:
@@ -63,7 +62,6 @@ def main(arguments: list[str]) -> int:
 def measure(server: redis.Redis, sessions: int) -> dict[str, float]:
     """Fill the server and ask; times in milliseconds, memory in bytes."""
     from django_elasticache_sessions import live
-    from django_elasticache_sessions.purge import Selection, purge
 
     _fill(sessions)
     middle = live.page(limit=1000)
@@ -77,30 +75,19 @@ def measure(server: redis.Redis, sessions: int) -> dict[str, float]:
         "page of 100 far behind, ms": _median_ms(lambda: live.page(middle.older)),
         "page of 100 signed in, ms": _median_ms(lambda: live.page(kind="signed-in")),
     }
-    before = _memory_mb()
     longest = _watch_longest(server)
-    began = time.perf_counter()
-    idle = purge(Selection(idle_for=timedelta(days=1)), batch_size=_BATCH, progress=_ignore)
-    results["looked at a second, none idle"] = idle.seen / (time.perf_counter() - began)
-    began = time.perf_counter()
-    ended = purge(Selection(), batch_size=_BATCH, progress=_ignore).ended
-    results[f"purged a second (to reach: {_PURGED_A_SECOND:,})"] = ended / (
-        time.perf_counter() - began
-    )
-    results["memory that the purge took, MB"] = _memory_mb() - before
+    results |= _measure_purge(sessions)
     results["longest command of the purge, ms"] = longest()
-    counts = sum(1 for _ in server.scan_iter("session:events:*", count=10_000))
-    results["left, to be 0"] = float(sum(live.count()) + server.dbsize() - counts)
+    results["left, to be 0"] = float(sum(live.count()) + _left(server))
     return results
 
 
-def measure_rows(sessions: int) -> dict[str, float]:
+def measure_rows(server: redis.Redis, sessions: int) -> dict[str, float]:
     """Fill the server and the database, and ask the database; see measure()."""
     from django.core.management import call_command
     from django.db import connection
 
     from django_elasticache_sessions import live, row_listing
-    from django_elasticache_sessions.purge import Selection, purge
     from django_elasticache_sessions.ranges import RANGES_SECONDS
 
     call_command("migrate", verbosity=0)
@@ -121,26 +108,32 @@ def measure_rows(sessions: int) -> dict[str, float]:
             lambda: row_listing.states(connection, RANGES_SECONDS)
         ),
     }
-    before, began, ended = _memory_mb(), time.perf_counter(), 0
-
-    def enough(tally: Any) -> None:
-        nonlocal ended
-        ended = tally.ended
-        if ended >= _PURGED_ROWS:
-            raise _Enough
-
-    with suppress(_Enough):
-        purge(Selection(), batch_size=_BATCH, progress=enough)
-    results[f"purged a second (to reach: {_PURGED_A_SECOND:,})"] = ended / (
-        time.perf_counter() - began
-    )
-    results["memory that the purge took, MB"] = _memory_mb() - before
+    longest = _watch_longest(server)
+    results |= _measure_purge(sessions)
+    results["longest command of the purge, ms"] = longest()
+    results["left, to be 0"] = float(sum(live.count()) + _left(server))
     connection.close()
     return results
 
 
-class _Enough(Exception):
-    """It was measured for long enough."""
+def _measure_purge(sessions: int) -> dict[str, float]:
+    from django_elasticache_sessions.purge import Selection, purge
+
+    before, began = _memory_mb(), time.perf_counter()
+    purge(Selection(idle_for=timedelta(days=1)), progress=_ignore)
+    results = {"looked at a second, none idle": sessions / (time.perf_counter() - began)}
+    began = time.perf_counter()
+    ended = purge(Selection(), progress=_ignore).ended
+    results[f"purged a second (to reach: {_PURGED_A_SECOND:,})"] = ended / (
+        time.perf_counter() - began
+    )
+    results["memory that the purge took, MB"] = _memory_mb() - before
+    return results
+
+
+def _left(server: redis.Redis) -> int:
+    counts = sum(1 for _ in server.scan_iter("session:events:*", count=10_000))
+    return server.dbsize() - counts
 
 
 @contextmanager

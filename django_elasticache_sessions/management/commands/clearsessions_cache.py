@@ -13,7 +13,15 @@ from django.db import DatabaseError, InterfaceError
 
 from ... import live
 from ...exceptions import SessionStoreUnavailable
-from ...purge import Selection, Tally, prune, purge, reindex
+from ...purge import (
+    BATCH_SIZE,
+    ROWS_BATCH_SIZE,
+    Selection,
+    Tally,
+    prune,
+    purge,
+    reindex,
+)
 from ..arguments import duration, positive
 from ..progress import ProgressBar
 from ..users import find_user_ids
@@ -74,9 +82,9 @@ class Command(BaseCommand):
         parser.add_argument(
             "--batch-size",
             type=positive(10_000),
-            default=1000,
             metavar="N",
-            help="Sessions looked at in one round trip (default: 1000).",
+            help=f"Sessions looked at in one round trip (default: {BATCH_SIZE}, and "
+            f"{ROWS_BATCH_SIZE} under the cached_db engine).",
         )
         parser.add_argument(
             "--json", action="store_true", help="Print the result as JSON, alone on stdout."
@@ -146,7 +154,7 @@ class Command(BaseCommand):
         )
 
     def purge(
-        self, selection: Selection, *, batch_size: int, dry_run: bool, **options: Any
+        self, selection: Selection, *, batch_size: int | None, dry_run: bool, **options: Any
     ) -> dict[str, Any]:
         """Count first, unless nobody is asked; then end them."""
         if dry_run or options["interactive"]:
@@ -161,7 +169,7 @@ class Command(BaseCommand):
         ended = self.counted(selection, batch_size, dry_run=False).ended
         return {"ended": ended, "dry_run": False}
 
-    def counted(self, selection: Selection, batch_size: int, *, dry_run: bool) -> Tally:
+    def counted(self, selection: Selection, batch_size: int | None, *, dry_run: bool) -> Tally:
         """Run the purge under a progress bar."""
         counts = live.count()
         total = 0 if selection.user_ids else counts.signed_in + counts.anonymous
@@ -202,7 +210,7 @@ class Command(BaseCommand):
             )
         return {"pruned": prune()}
 
-    def reindex(self, batch_size: int) -> dict[str, Any]:
+    def reindex(self, batch_size: int | None) -> dict[str, Any]:
         """Build the indexes anew."""
         bar = ProgressBar(sys.stderr, 0)
         try:
