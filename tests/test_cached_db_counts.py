@@ -11,10 +11,13 @@ from django.db import connections
 
 from django_elasticache_sessions import homes, purge, rows
 from django_elasticache_sessions.backends.cached_db import SessionStore
+from django_elasticache_sessions.conf import get_configuration
 from django_elasticache_sessions.drivers import origin
 
 from .servers.databases import VENDORS
 
+# A purge ends when nothing more is found.
+_ONE_BATCH = ["SELECT", "UPDATE", "SELECT"]
 USER = {
     SESSION_KEY: "7",
     BACKEND_SESSION_KEY: "django.contrib.auth.backends.ModelBackend",
@@ -173,11 +176,23 @@ def test_a_batch_of_a_purge_is_two_statements_and_a_script_for_each_bucket(
     assert 3 <= len(tape.commands) <= 3 * 2
 
 
+def test_no_script_of_a_purge_ends_more_than_a_hundred_sessions(counted, relay, settings):
+    settings.ELASTICACHE_SESSIONS |= {"INDEX_BUCKETS": 1}
+    purged(1000)
+    for _ in range(150):
+        saved(a=1)
+    naming = get_configuration().naming
+    with relay.recording() as tape, counted(round_trips=1, statements=_ONE_BATCH):
+        assert purged(1000) == 150
+    ended = [list(filter(None, map(naming.from_hash_key, command))) for command in tape.commands]
+    assert list(map(len, ended)) == [100, 50]
+
+
 def test_a_purge_forgets_the_users_of_a_batch_in_the_same_round_trip(counted):
     purged(1000)
     for number in range(30):
         saved(**USER | {SESSION_KEY: str(number)})
-    with counted(round_trips=1, statements=["SELECT", "UPDATE", "SELECT"]):
+    with counted(round_trips=1, statements=_ONE_BATCH):
         assert purged(1000) == 30
 
 
