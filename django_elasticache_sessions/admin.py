@@ -260,7 +260,7 @@ class LiveSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         )
 
     def sizes_view(self, request: HttpRequest) -> HttpResponseBase:
-        """Show the largest of the sessions that expire last, or say that the store does not serve.
+        """Show the largest of sessions drawn at random, or say that the store does not serve.
 
         Of those alone: to look at all of them would take as long as there are many.
         """

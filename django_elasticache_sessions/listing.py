@@ -8,9 +8,12 @@ Entries whose session is gone are taken out of the indexes on the way.
 from __future__ import annotations
 
 import math
+import random
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from . import scripts
@@ -94,9 +97,47 @@ def ask(sources: Sequence[Any], question: Callable[[Any], Operation[T]]) -> Oper
 
 def count(naming: Naming) -> Operation[Counts]:
     """Count the live sessions. What was evicted counts until somebody comes across it."""
+    counts = yield from _count_buckets(naming)
+    return Counts(sum(one.signed_in for one in counts), sum(one.anonymous for one in counts))
+
+
+def _count_buckets(naming: Naming) -> Operation[list[Counts]]:
     replies = yield tuple(run(scripts.COUNT, (key,), ()) for key in naming.live_indexes())
-    counts = [reply for reply in replies if not isinstance(reply, ForeignType)]
-    return Counts(sum(signed_in for signed_in, _ in counts), sum(rest for _, rest in counts))
+    return [Counts(0, 0) if isinstance(reply, ForeignType) else Counts(*reply) for reply in replies]
+
+
+def sample(naming: Naming, *, limit: int, wanted: Collection[str]) -> Operation[list[Described]]:
+    """Return up to `limit` sessions drawn at random, or all where there are no more."""
+    names = yield from draw(naming, (yield from _count_buckets(naming)), limit)
+    return (yield from describe(naming, names, wanted=wanted))
+
+
+def draw(naming: Naming, counts: Sequence[Counts], limit: int) -> Operation[list[SessionName]]:
+    """Return the names of up to `limit` sessions, each as likely as any other.
+
+    Takes how many live in each bucket.
+    """
+    commands = tuple(_draw_commands(naming, counts, limit))
+    replies = (yield commands) if commands else []
+    sids = {
+        _text(sid) for reply in replies for sid in ([] if isinstance(reply, ForeignType) else reply)
+    }
+    return [naming.from_sid(sid) for sid in sids if is_sid(sid)]
+
+
+def _draw_commands(naming: Naming, counts: Sequence[Counts], limit: int) -> Iterator[Command]:
+    keys = list(naming.live_indexes())
+    ends = list(accumulate(map(sum, counts)))
+    # Which sessions are drawn protects nothing.
+    drawn = random.sample(range(ends[-1]), min(ends[-1], limit))
+    for number in sorted(drawn):
+        bucket = bisect_right(ends, number)
+        rank = number - ends[bucket]
+        # Those without a user are at the head of an index, those with one at its end; what has
+        # expired lies between them.
+        if rank < -counts[bucket].signed_in:
+            rank += sum(counts[bucket])
+        yield ("ZRANGE", keys[bucket], rank, rank)
 
 
 def page(

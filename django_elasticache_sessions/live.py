@@ -111,6 +111,19 @@ async def apage(
     return await _arun(_page(after, limit, before=before, kind=kind))
 
 
+def sample(limit: int = 100) -> list[LiveSession]:
+    """Return up to `limit` sessions (at most 1000) drawn at random, or all where there are no more.
+
+    Each is as likely as any other. Raises `ValueError` for another limit.
+    """
+    return _run(_sample(limit))
+
+
+async def asample(limit: int = 100) -> list[LiveSession]:
+    """See sample()."""
+    return await _arun(_sample(limit))
+
+
 def for_user(user: Model | str | int, *, limit: int | None = None) -> list[LiveSession]:
     """Return a user's sessions, the last saved first. Takes a user or a user's primary key.
 
@@ -266,6 +279,14 @@ def _page(after: str | None, limit: int, *, before: str | None, kind: Kind) -> O
         newer=newer if (has_more if before else after) else None,
         older=older if (before or has_more) else None,
     )
+
+
+def _sample(limit: int) -> Operation[list[LiveSession]]:
+    if not 1 <= limit <= MAX_PAGE:
+        raise ValueError(f"limit is {limit}, expected 1 to {MAX_PAGE}.")
+    naming = get_configuration().naming
+    found = yield from _ask(lambda source: source.sample(naming, limit=limit, wanted=_WANTED))
+    return [_live(item) for item in found]
 
 
 def _for_user(user: Model | str | int, limit: int | None) -> Operation[list[LiveSession]]:

@@ -5,17 +5,15 @@ The indexes in the session cache know no times of creation: those are read of a 
 
 from __future__ import annotations
 
-import random
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Any
 
 from .exceptions import ForeignType, InvalidValue
-from .keys import Naming, SessionName, is_sid
-from .listing import Counts
-from .operations import METADATA_FIELD, Command, Operation, StoredSession, parse_session
+from .keys import Naming, SessionName
+from .listing import Counts, draw
+from .operations import METADATA_FIELD, Operation, StoredSession, parse_session
 
 #: Where the ranges end: an hour, a day, a week, two weeks, thirty days. One more has the rest.
 RANGES_SECONDS = (3_600, 86_400, 7 * 86_400, 14 * 86_400, 30 * 86_400)
@@ -74,7 +72,7 @@ def sample_ages(naming: Naming, counts: Sequence[Counts], now: int) -> Operation
     live = sum(map(sum, counts))
     found: list[StoredSession] = []
     if live:
-        found = yield from _read(naming, (yield from _draw(naming, counts)))
+        found = yield from _read(naming, (yield from draw(naming, counts, SAMPLE_SIZE)))
         if not found:
             return None
     numbers = [[0, 0] for _ in (*RANGES_SECONDS, None)]
@@ -86,32 +84,6 @@ def sample_ages(naming: Naming, counts: Sequence[Counts], now: int) -> Operation
         for seconds, (signed_in, anonymous) in zip((*RANGES_SECONDS, None), numbers, strict=True)
     )
     return Ages(sampled=len(found), live=live, ranges=tuple(ranges))
-
-
-def _draw(naming: Naming, counts: Sequence[Counts]) -> Operation[list[SessionName]]:
-    """Return the names of sessions, each as likely as any other."""
-    replies = yield tuple(_commands(naming, counts))
-    sids = {
-        sid.decode("ascii", "replace")
-        for reply in replies
-        for sid in ([] if isinstance(reply, ForeignType) else reply)
-    }
-    return [naming.from_sid(sid) for sid in sids if is_sid(sid)]
-
-
-def _commands(naming: Naming, counts: Sequence[Counts]) -> Iterator[Command]:
-    keys = list(naming.live_indexes())
-    ends = list(accumulate(map(sum, counts)))
-    # Which sessions are drawn protects nothing.
-    drawn = random.sample(range(ends[-1]), min(ends[-1], SAMPLE_SIZE))
-    for number in sorted(drawn):
-        bucket = bisect_right(ends, number)
-        rank = number - ends[bucket]
-        # Those without a user are at the head of an index, those with one at its end; what has
-        # expired lies between them.
-        if rank < -counts[bucket].signed_in:
-            rank += sum(counts[bucket])
-        yield ("ZRANGE", keys[bucket], rank, rank)
 
 
 def _read(naming: Naming, names: Sequence[SessionName]) -> Operation[list[StoredSession]]:

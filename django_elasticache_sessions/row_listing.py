@@ -6,6 +6,7 @@ is not in the rows until it was brought over.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Collection, Iterable, Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from .dialects import dialect_of, from_sized, sized_fields, sql
 from .exceptions import InvalidValue
 from .homes import ask_database, get_homes
-from .keys import Naming, SessionName
+from .keys import SID_BYTES, Naming, SessionName
 from .listing import Counts, Described, Kind, Place
 from .operations import Operation, StoredSession
 
@@ -103,6 +104,14 @@ def page(
     return (described[::-1] if is_newer else described), len(found) > limit
 
 
+def sample(naming: Naming, *, limit: int, wanted: Collection[str]) -> Operation[list[Described]]:
+    """See listing.sample()."""
+    # Names are keyed hashes, so those that follow any one are as random as it is.
+    start = secrets.token_hex(SID_BYTES)
+    found = yield from ask_database(get_homes(), _sample, start, limit, wanted)
+    return _described(naming, found)
+
+
 def of_user(
     naming: Naming, user_id: str, *, wanted: Collection[str], limit: int | None = None
 ) -> Operation[list[Described]]:
@@ -183,6 +192,17 @@ def _page(
     )
     parameters = [*((at[0], at[0], at[1]) if at else ()), limit]
     return _read(connection, query, parameters, wanted)
+
+
+def _sample(
+    connection: BaseDatabaseWrapper, start: str, limit: int, wanted: Collection[str]
+) -> list[_Found]:
+    found: list[_Found] = []
+    for side in (">=", "<"):
+        if len(found) < limit:
+            query = f"FROM {{table}} WHERE sid {side} %s AND {_LIVE} ORDER BY sid LIMIT %s"
+            found += _read(connection, query, [start, limit - len(found)], wanted)
+    return found
 
 
 def _of_user(

@@ -12,10 +12,10 @@ from .live import LiveSession
 
 MOST_SESSIONS = 20
 MOST_FIELDS = 20
-#: So many sessions are looked at, or as many as hold so much: some databases send the values too.
+#: So many sessions are looked at, or about as many as hold so much: a database reads their values.
 MOST_SEEN = 1000
 MOST_SEEN_BYTES = 50_000_000
-_AT_ONCE = 50
+_FIRST = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,26 +35,35 @@ class FieldSizes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
-    """What was found among `seen` sessions: the largest, and the fields that take the most."""
+    """What was found among `seen` of the `live` sessions, drawn at random.
+
+    The largest of them, and the fields that take the most.
+    """
 
     seen: int
+    live: int
     largest: Sequence[LiveSession]
     fields: Sequence[FieldSizes]
 
+    @property
+    def is_of_all(self) -> bool:
+        """Whether every live session was looked at."""
+        return self.seen >= self.live
+
 
 def look() -> Sizes:
-    """Look at the sessions that expire last, a few at a time. Raises `SessionStoreUnavailable`."""
-    seen: list[LiveSession] = []
-    page = live.page(limit=_AT_ONCE)
-    seen += page.sessions
-    while page.older and len(seen) < MOST_SEEN and _bytes(seen) < MOST_SEEN_BYTES:
-        page = live.page(page.older, limit=_AT_ONCE)
-        seen += page.sessions
-    return examine(seen)
+    """Look at sessions drawn at random, or at all. Raises `SessionStoreUnavailable`."""
+    every = sum(live.count())
+    seen = live.sample(_FIRST)
+    # The first tell how many more may be asked for.
+    limit = min(MOST_SEEN, MOST_SEEN_BYTES * len(seen) // max(1, _bytes(seen)))
+    if len(seen) < min(every, limit):
+        seen = live.sample(limit)
+    return examine(seen, every)
 
 
-def examine(sessions: Sequence[LiveSession]) -> Sizes:
-    """Rank sessions and their fields by what they take in the store."""
+def examine(sessions: Sequence[LiveSession], every: int) -> Sizes:
+    """Rank sessions and their fields by what they take in the store; `every` is how many live."""
     by_field: dict[str, list[int]] = defaultdict(list)
     for session in sessions:
         for name, size in session.field_sizes.items():
@@ -65,7 +74,12 @@ def examine(sessions: Sequence[LiveSession]) -> Sizes:
     ]
     fields.sort(key=lambda field: field.total_bytes, reverse=True)
     largest = sorted(sessions, key=lambda session: session.size_bytes, reverse=True)
-    return Sizes(seen=len(sessions), largest=largest[:MOST_SESSIONS], fields=fields[:MOST_FIELDS])
+    return Sizes(
+        seen=len(sessions),
+        live=every,
+        largest=largest[:MOST_SESSIONS],
+        fields=fields[:MOST_FIELDS],
+    )
 
 
 def _bytes(sessions: Sequence[LiveSession]) -> int:

@@ -14,7 +14,7 @@ from django.contrib.auth.models import Permission, User
 from django.db import NotSupportedError, connections
 from django.test import Client
 
-from django_elasticache_sessions import live
+from django_elasticache_sessions import live, sizes
 from django_elasticache_sessions.conf import CACHED_DB_ENGINE, get_configuration
 from django_elasticache_sessions.exceptions import SessionStoreUnavailable
 from django_elasticache_sessions.models import LiveSession
@@ -88,6 +88,15 @@ def test_the_largest_sessions_and_fields_come_first(staff, new):
     assert page.index(large) < page.index(small)
     assert page.rindex(">basket<") < page.rindex(">note<")
     assert re.search(r">basket</th><td>1</td><td>\d\.\d\xa0KB<", page)
+
+
+def test_the_sizes_are_said_to_be_of_all_or_of_a_sample(staff, new, monkeypatch):
+    client = staff(superuser=True)
+    for _ in range(59):
+        new()
+    assert "Of all 60 live sessions." in page(client, f"{LIST}sizes/")
+    monkeypatch.setattr(sizes, "MOST_SEEN", 55)
+    assert "Of 55 live sessions, chosen at random out of 60." in page(client, f"{LIST}sizes/")
 
 
 def test_the_sizes_are_for_those_who_may_see_sessions(staff, new):

@@ -13,7 +13,7 @@ from django.core.management import call_command
 from django.db import connections
 from prometheus_client.parser import text_string_to_metric_families
 
-from django_elasticache_sessions import live, ranges
+from django_elasticache_sessions import listing, live, ranges
 from django_elasticache_sessions.backends.cache import SessionStore
 from django_elasticache_sessions.conf import CACHED_DB_ENGINE, get_configuration
 from django_elasticache_sessions.keys import Naming
@@ -124,21 +124,20 @@ def test_of_many_sessions_a_sample_is_read(of_all_ages, hashes_alone, monkeypatc
     assert all(one <= of for one, of in zip(signed_in + anonymous, most, strict=True))
 
 
-def test_any_session_is_drawn_and_nothing_that_has_expired(monkeypatch):
+def test_any_session_is_drawn_and_nothing_that_has_expired():
     naming = Naming("session", 3, (b"n" * 32,))
     counts = [Counts(signed_in=2, anonymous=3), Counts(0, 0), Counts(signed_in=1, anonymous=0)]
     first, _, last = naming.live_indexes()
     # Behind the three anonymous ones and before the two signed in ones there may be others.
     expected = {(first, 0), (first, 1), (first, 2), (first, -2), (first, -1), (last, -1)}
 
-    def drawn() -> list[tuple[str, int]]:
-        commands = ranges._commands(naming, counts)
+    def drawn(limit: int) -> list[tuple[str, int]]:
+        commands = listing._draw_commands(naming, counts, limit)
         return [(key, rank) for _, key, rank, _ in commands]
 
-    assert sorted(drawn()) == sorted(expected)
-    monkeypatch.setattr(ranges, "SAMPLE_SIZE", 2)
+    assert sorted(drawn(1000)) == sorted(expected)
     # One is missed by all of these once in 10**53 runs.
-    found = Counter(place for _ in range(300) for place in drawn())
+    found = Counter(place for _ in range(300) for place in drawn(2))
     assert set(found) == expected
     assert found.total() == 600
 

@@ -195,3 +195,17 @@ def test_no_value_leaves_the_database_that_is_not_shown(
     name = get_configuration().naming.from_sid(found.session_id)
     [row] = rows.load(connections[alias], [name.digest])
     assert found.field_sizes == {field: len(value) for field, value in row.fields.items()}
+
+
+@pytest.mark.parametrize("alias", ["postgresql"], indirect=True)
+def test_a_sample_begins_in_the_index_of_postgresql_at_its_place(alias):
+    # No row follows the place; those in front of it are the last statement's.
+    plan = plan_of(alias, lambda: live.sample(10))
+    assert re.search(r"Index Cond: \(\(sid\)::text < ", plan) or "Index Cond: (sid < " in plan
+    assert not re.search("Seq Scan|Bitmap|Sort$", plan, re.MULTILINE)
+
+
+@pytest.mark.parametrize("alias", ["sqlite"], indirect=True)
+def test_a_sample_begins_in_the_index_of_sqlite_at_its_place(alias):
+    assert "(sid<?)" in plan_of(alias, lambda: live.sample(10))
+    assert steps_of(alias, lambda: live.sample(10)) <= 2

@@ -138,10 +138,10 @@ def test_asyncio_asks_as_often(relays, many):
 @pytest.mark.django_db
 @pytest.mark.parametrize(
     ("page", "trips"),
-    # The session of who looks; then: to count, to look at a page; to look at a page; to learn the
-    # time from one of them, twice, to count, to have their figures, to have the names of a sample
-    # and its times of creation.
-    [("", 1 + 3 * 3), ("sizes/", 1 + 3 * 2), ("dashboard/", 1 + 2 + 3 * 4)],
+    # The session of who looks; then: to count, to look at a page; to count, to count by buckets, to
+    # draw some sessions, to look at those; to learn the time from one of them, twice, to count, to
+    # have their figures, to have the names of a sample and its times of creation.
+    [("", 1 + 3 * 3), ("sizes/", 1 + 3 * 4), ("dashboard/", 1 + 2 + 3 * 4)],
 )
 def test_a_page_of_the_admin_asks_all_nodes_at_once(relays, many, page, trips):
     client = Client()
