@@ -34,7 +34,7 @@ class Dialect:
     #: What was to be inserted, where a row was there.
     excluded: str = "excluded.{0}"
     #: The stored object with the bytes of each value in its place, but for members in `wanted`;
-    #: empty where the database cannot take an object apart.
+    #: empty where a database takes longer to take an object apart than to send it.
     sized: str = ""
 
 
