@@ -88,3 +88,34 @@ def test_one_s_own_session_is_marked_on_one_line_where_words_have_no_spaces(visi
         " return range.getClientRects().length }"
     )
     assert lines == 1
+
+
+def test_a_size_stands_on_one_line_with_its_unit(visit):
+    page = visit(viewport=PHONE, locale="de").sign_in("admin", SIZES)
+    assert "Bytes" in page.locator("td.figure").first.inner_text()
+    heights = page.locator("td.figure").evaluate_all(
+        "cells => cells.map(cell => {"
+        " const range = document.createRange();"
+        " range.selectNodeContents(cell);"
+        " return range.getClientRects().length })"
+    )
+    assert set(heights) == {1}
+
+
+@pytest.mark.parametrize("width", [800, 1024, 1280])
+def test_long_names_of_actions_stay_within_the_list(visit, width):
+    page = visit(viewport={"width": width, "height": 800}, locale="de").sign_in("admin", LIST)
+    select, changes = (
+        page.locator(name).first.bounding_box()
+        for name in ("#changelist .actions select", "#changelist-form")
+    )
+    assert select["x"] + select["width"] <= changes["x"] + changes["width"]
+
+
+def test_when_a_session_was_saved_is_seen_beside_the_filters(visit):
+    page = visit(locale="de").sign_in("admin", LIST)
+    cell, results = (
+        page.locator(name).first.bounding_box()
+        for name in ("td.field-saved", "#changelist .results")
+    )
+    assert cell["x"] + cell["width"] <= results["x"] + results["width"]
