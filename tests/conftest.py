@@ -15,6 +15,7 @@ from django.utils import translation
 from hypothesis import settings as hypothesis_settings
 
 from django_elasticache_sessions.backends.cache import SessionStore
+from django_elasticache_sessions.drivers import origin
 from django_elasticache_sessions.elasticache import aws as asking
 from django_elasticache_sessions.elasticache import iam, kms
 from django_elasticache_sessions.scripts import BY_SHA
@@ -38,6 +39,12 @@ def _own_language() -> Iterator[None]:
     """Begin in `LANGUAGE_CODE`: Django's middleware leaves a thread in its last reader's."""
     yield
     translation.deactivate()
+
+
+@pytest.fixture(autouse=True)
+def _asks_once(monkeypatch) -> None:
+    """Ask a connection's server once whether it is a primary, however long the test may take."""
+    monkeypatch.setattr(origin, "CONFIRMED_SECONDS", 3600.0)
 
 
 @pytest.fixture(scope="session")

@@ -223,11 +223,12 @@ def is_served(key: str) -> bool:
 
 
 class TestReadsAfterADemotion:
-    """`cached_db` asks along with reads who answers; nobody has to write to find out."""
+    """Who answers is asked along with reads; nobody has to write to find out."""
 
     @pytest.fixture(autouse=True)
     def _asks_always(self, monkeypatch):
         monkeypatch.setattr(origin, "KNOWN_SECONDS", 0.0)
+        monkeypatch.setattr(origin, "CONFIRMED_SECONDS", 0.0)
 
     @pytest.fixture
     def durable(self, settings, fallback_database):
@@ -235,27 +236,62 @@ class TestReadsAfterADemotion:
         fallback_database("sqlite")
         return import_module(settings.SESSION_ENGINE).SessionStore
 
-    def test_a_thread_leaves_the_replica_at_once(self, durable, group):
-        key = save(durable)
+    def test_a_thread_leaves_the_replica_at_once(self, store, group):
+        key = save(store)
         group.fail_over()
-        assert durable(key)["a"] == 1
+        assert store(key)["a"] == 1
         assert group.names.asked == [NAME]
         asked = list(group.old.requests)
-        assert durable(key)["a"] == 1
+        assert store(key)["a"] == 1
         assert group.old.requests == asked
         assert "HGETALL" in group.new.requests
 
-    def test_a_loop_leaves_it_at_once(self, durable, group):
+    def test_a_loop_leaves_it_at_once(self, store, group):
         async def use() -> None:
-            session = durable()
+            session = store()
             await session.aset("a", 1)
             await session.asave()
             await asyncio.to_thread(group.fail_over)
-            assert await durable(session.session_key).aget("a") == 1
+            assert await store(session.session_key).aget("a") == 1
             assert group.names.asked == [NAME]
             asked = list(group.old.requests)
-            assert await durable(session.session_key).aget("a") == 1
+            assert await store(session.session_key).aget("a") == 1
             assert group.old.requests == asked
+
+        asyncio.run(use())
+
+    def test_a_pool_that_wants_its_connections_back_leaves_it_too(self, group, settings):
+        options = settings.CACHES["sessions"]["OPTIONS"]
+        pool = {"CONNECTION_POOL_CLASS": "redis.BlockingConnectionPool"}
+        point_sessions_at(settings, settings.CACHES["sessions"]["LOCATION"], **options, **pool)
+        key = save(SessionStore)
+        group.fail_over()
+        assert SessionStore(key)["a"] == 1
+        asked = list(group.old.requests)
+        assert SessionStore(key)["a"] == 1
+        assert group.old.requests == asked
+
+    def test_while_the_name_lags_behind_nobody_is_served_by_it(self, group):
+        key = save(SessionStore)
+        group.promote()
+        group.demote()
+        for _ in range(3):
+            with pytest.raises(SessionStoreUnavailable, match="read-only replica"):
+                SessionStore(key).load()
+        group.rename()
+        assert SessionStore(key)["a"] == 1
+
+    def test_nor_by_a_loop(self, group):
+        key = save(SessionStore)
+        group.promote()
+        group.demote()
+
+        async def use() -> None:
+            for _ in range(3):
+                with pytest.raises(SessionStoreUnavailable, match="read-only replica"):
+                    await SessionStore(key).aload()
+            group.rename()
+            assert await SessionStore(key).aget("a") == 1
 
         asyncio.run(use())
 
@@ -267,3 +303,20 @@ class TestReadsAfterADemotion:
             group.names.asked.clear()
             assert durable(key)["a"] == 1
             assert len(group.names.asked) <= 2
+
+
+@pytest.mark.parametrize("pool", ["redis.ConnectionPool", "redis.BlockingConnectionPool"])
+def test_who_answers_is_asked_once_a_moment(relay, settings, pool):
+    point_sessions_at(settings, relay.url, CONNECTION_POOL_CLASS=pool)
+    key = save(SessionStore)
+    for _ in range(20):
+        assert SessionStore(key)["a"] == 1
+    assert relay.requests.count("INFO") == 1
+
+
+def test_a_server_that_may_not_be_asked_is_believed(settings):
+    with Valkey("9", acl=["app on >secret ~* &* +@all -info"]) as server:
+        point_sessions_at(settings, f"redis://app:secret@{server.host}:{server.port}/0")
+        key = save(SessionStore)
+        assert SessionStore(key)["a"] == 1
+        assert asyncio.run(SessionStore(key).aget("a")) == 1

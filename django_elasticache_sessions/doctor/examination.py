@@ -77,6 +77,8 @@ def _cache(outline: Outline, *, is_durable: bool) -> Iterator[Finding]:
     except ImproperlyConfigured as error:
         yield problem(subject, str(error), "Correct CACHES.")
         return
+    # Whoever answers is examined, be it a replica.
+    driver.follows_name = False
     pool = driver.pool
     transport = list(connection.judge_transport(pool.connection_class, pool.connection_kwargs))
     try:

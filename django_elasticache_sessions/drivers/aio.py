@@ -28,7 +28,7 @@ from .authentication import end_of, now, tell_refusal
 from .origin import REPLICA, Origin, Primary, locate
 from .pools import close_sentinels, make_async_pool
 from .protocols import AsyncServerConnection, AsyncServerPool
-from .replies import WIRE_ERRORS, ErrorReply, classify, deserves_second_attempt, settle
+from .replies import WIRE_ERRORS, ErrorReply, classify, deserves_second_attempt, is_replica, settle
 from .wire import INCOMPLETE, limit_of, make_reader, pack
 
 T = TypeVar("T")
@@ -228,7 +228,12 @@ class Driver:
     async def _exchange(self, commands: tuple[Command, ...]) -> list[Any]:
         began = self.patience.begin()
         try:
-            send = self._locate if commands[-1] is ORIGIN else self._send
+            if commands[-1] is ORIGIN:
+                send = self._locate
+            elif self.follows_name and not self._is_confirmed():
+                send = self._confirm
+            else:
+                send = self._send
             replies = await send(commands, get_outline().load_limit_bytes)
         except SessionStoreUnavailable as problem:
             self.patience.answered()
@@ -247,22 +252,44 @@ class Driver:
         raise failure
 
     async def _send(self, commands: Sequence[Command], limit: int) -> list[Any]:
+        line, replies = await self._sent(commands, limit)
+        return await self._settled(line, commands, replies, limit)
+
+    async def _sent(self, commands: Sequence[Command], limit: int) -> tuple[Line, list[Any]]:
         line = self._line
         reused = line is not None and line.is_open
         if line is None or not reused:
             line = await self._open()
         try:
-            replies = await line.exchange(commands, limit)
+            return line, await line.exchange(commands, limit)
         except WIRE_ERRORS as error:
             is_bystander = isinstance(error, _Bystander)
             if not (is_bystander or (reused and deserves_second_attempt(error))):
                 raise
             line = await self._open()
-            replies = await line.exchange(commands, limit)
+            return line, await line.exchange(commands, limit)
+
+    async def _settled(
+        self, line: Line, commands: Sequence[Command], replies: list[Any], limit: int
+    ) -> list[Any]:
         for reply in replies:
             if type(reply) is ErrorReply:
                 return await self._settle(line, commands, replies, limit)
         return replies
+
+    def _is_confirmed(self) -> bool:
+        return self._line is not None and self._line.origin.is_confirmed
+
+    async def _confirm(self, commands: tuple[Command, ...], limit: int) -> list[Any]:
+        is_reused = self._line is not None and self._line.is_open
+        line, (*replies, info) = await self._sent((*commands, ORIGIN), limit)
+        if line.origin.confirms(info):
+            return await self._settled(line, commands, replies, limit)
+        line.retire()
+        self.primary.leave()
+        if not is_reused:
+            raise is_replica()
+        return await self._confirm(commands, limit)
 
     async def _locate(self, commands: tuple[Command, ...], limit: int) -> list[Any]:
         line = self._line

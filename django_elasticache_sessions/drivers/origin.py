@@ -8,6 +8,7 @@ snapshot.
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Callable, Generator
@@ -17,6 +18,8 @@ from ..operations import ORIGIN, Command
 
 #: A proxy or load balancer may lead the same connection to another primary.
 KNOWN_SECONDS = 0.1
+#: Who only reads is told by nobody that the primary was demoted.
+CONFIRMED_SECONDS = 1.0
 #: Every connection is made anew at most so often.
 LEAVE_SECONDS = 0.25
 #: Of a server that does not tell.
@@ -50,17 +53,23 @@ class Primary:
 class Origin:
     """What is known of the server behind one connection."""
 
-    __slots__ = ("_until", "id")
+    __slots__ = ("_confirmed_until", "_until", "id")
 
     def __init__(self) -> None:
         """Begin with nothing known."""
         self.id = UNKNOWN
         self._until = 0.0
+        self._confirmed_until = 0.0
 
     @property
     def is_known(self) -> bool:
         """Whether the server was asked a short while ago."""
         return time.monotonic() < self._until
+
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether the server was no replica a while ago."""
+        return time.monotonic() < self._confirmed_until
 
     def learn(self, info: Any) -> Any:
         """Take a reply to `INFO replication`; return the id in it, or an error as it is."""
@@ -68,10 +77,21 @@ class Origin:
             return info
         found = _REPLICATION_ID.search(info)
         self.id = found[1] if found else UNKNOWN
+        now = time.monotonic()
+        self._until = now + KNOWN_SECONDS
         if b"role:slave" in info:
             self.id = REPLICA
-        self._until = time.monotonic() + KNOWN_SECONDS
+        else:
+            self._confirmed_until = now + CONFIRMED_SECONDS
         return self.id
+
+    def confirms(self, info: Any) -> bool:
+        """Take a reply to `INFO replication`; tell whether it leaves room for a primary."""
+        if not isinstance(info, bytes):
+            # It may not be asked. That its writes are refused will have to do.
+            self._confirmed_until = math.inf
+            return True
+        return self.learn(info) != REPLICA  # type: ignore[no-any-return]
 
 
 def locate(

@@ -26,13 +26,14 @@ from .connecting import NOT_OF_THE_PROTOCOL
 #: What moving bytes over a connection may raise.
 WIRE_ERRORS = (RedisError, OSError, HiredisError)
 
+_READ_ONLY = Text("it is a read-only replica, as after a failover.")
 _SLOW_SCRIPT = Text("it is running a long script.")
 _LACKS_WHAT_SCRIPTS_CALL = Text(
     "its user lacks a permission; the ACL must allow what the session scripts call."
 )
 # Redis before 7 wraps a script's error into a sentence of its own: codes are looked for anywhere.
 _REASONS = {
-    "READONLY": Text("it is a read-only replica, as after a failover."),
+    "READONLY": _READ_ONLY,
     "LOADING": Text("it is still loading its data."),
     "OOM": Text("it is out of memory; raise maxmemory or lower the age of sessions."),
     "'client|setname'": Text(
@@ -119,6 +120,11 @@ def classify(error: BaseException) -> SessionStoreUnavailable:
     """Turn an error of the wire into ours; the text shows no key and no value."""
     kind = StoreRefused if isinstance(error, _REFUSALS) else SessionStoreUnavailable
     return kind(did_not_serve(_reason(error)))
+
+
+def is_replica() -> SessionStoreUnavailable:
+    """Return what is raised where only a replica answers: what it holds may be behind."""
+    return SessionStoreUnavailable(did_not_serve(_READ_ONLY))
 
 
 def deserves_second_attempt(error: BaseException) -> bool:

@@ -28,7 +28,7 @@ from .authentication import end_of, now, tell_refusal
 from .origin import REPLICA, Origin, Primary, locate
 from .pools import is_cluster, make_pool
 from .protocols import ServerConnection, ServerPool
-from .replies import WIRE_ERRORS, ErrorReply, classify, deserves_second_attempt, settle
+from .replies import WIRE_ERRORS, ErrorReply, classify, deserves_second_attempt, is_replica, settle
 from .wire import (
     CHUNK_BYTES,
     INCOMPLETE,
@@ -177,6 +177,7 @@ class Driver:
         # A blocking pool counts on connections coming back to it.
         self._keeps = not isinstance(pool, BlockingConnectionPool)
         self._idle: deque[Line] = deque()
+        self._lines: dict[ServerConnection, Line] = {}
         self._pid = os.getpid()
 
     @property
@@ -202,6 +203,7 @@ class Driver:
     def close(self) -> None:
         """Close every idle connection."""
         self._idle.clear()
+        self._lines.clear()
         self.pool.disconnect()
 
     def _exchange(self, commands: tuple[Command, ...]) -> list[Any]:
@@ -209,8 +211,12 @@ class Driver:
         try:
             line, reused = self._checkout()
             try:
-                send = self._locate if commands[-1] is ORIGIN else self._send
-                replies = send(line, commands, reused=reused)
+                if commands[-1] is ORIGIN:
+                    replies = self._locate(line, commands, reused=reused)
+                elif self.follows_name and not line.origin.is_confirmed:
+                    replies = self._confirm(line, commands, reused=reused)
+                else:
+                    replies = self._send(line, commands, reused=reused)
             finally:
                 if self._keeps:
                     self._idle.append(line)
@@ -233,16 +239,21 @@ class Driver:
         raise failure
 
     def _send(self, line: Line, commands: Sequence[Command], *, reused: bool) -> list[Any]:
+        return self._settled(line, commands, self._sent(line, commands, reused=reused))
+
+    def _sent(self, line: Line, commands: Sequence[Command], *, reused: bool) -> list[Any]:
         limit = get_outline().load_limit_bytes
         try:
-            replies = line.exchange(commands, limit)
+            return line.exchange(commands, limit)
         except WIRE_ERRORS as error:
             if not (reused and deserves_second_attempt(error)):
                 raise
-            replies = line.exchange(commands, limit)
+            return line.exchange(commands, limit)
+
+    def _settled(self, line: Line, commands: Sequence[Command], replies: list[Any]) -> list[Any]:
         for reply in replies:
             if type(reply) is ErrorReply:
-                return self._settle(line, commands, replies, limit)
+                return self._settle(line, commands, replies, get_outline().load_limit_bytes)
         return replies
 
     def _settle(
@@ -259,6 +270,18 @@ class Driver:
         except StopIteration as stop:
             settled: list[Any] = stop.value
             return settled
+
+    def _confirm(self, line: Line, commands: tuple[Command, ...], *, reused: bool) -> list[Any]:
+        """Have commands answered, but by no replica."""
+        *replies, info = self._sent(line, (*commands, ORIGIN), reused=reused)
+        if line.origin.confirms(info):
+            return self._settled(line, commands, replies)
+        # A demoted primary: see settle().
+        line.hang_up()
+        self.primary.leave()
+        if not reused:
+            raise is_replica()
+        return self._confirm(line, commands, reused=False)
 
     def _locate(self, line: Line, commands: tuple[Command, ...], *, reused: bool) -> list[Any]:
         is_news = reused and not line.origin.is_known
@@ -284,11 +307,18 @@ class Driver:
         if self._pid != os.getpid():
             # After a fork the parent's sockets are the parent's.
             self._idle = deque()
+            self._lines = {}
             self._pid = os.getpid()
         try:
             return self._idle.pop(), True
         except IndexError:
-            return Line(self._connections.get_connection(), self.primary), not self._keeps
+            connection = self._connections.get_connection()
+        if self._keeps:
+            return Line(connection, self.primary), False
+        line = self._lines.get(connection)
+        if line is None:
+            line = self._lines[connection] = Line(connection, self.primary)
+        return line, True
 
 
 _drivers: dict[str, Driver] = {}
