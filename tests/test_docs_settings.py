@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from django.core.checks import Tags, run_checks
 
+from . import template
+
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 KINDS = {"REPLICATION_GROUP_ID": (False, False), "SERVERLESS_CACHE_NAME": (True, True)}
 
@@ -56,3 +58,20 @@ def test_each_kind_of_cache_has_its_settings():
         assert options["IAM"]["USER"] == options["IAM"]["CACHE_NAME"] == "django-sessions"
         found[kind] = (options.get("CLUSTER", False), options["IAM"].get("SERVERLESS", False))
     assert found == KINDS
+
+
+@pytest.mark.parametrize("kind", ["ReplicationGroup", "Serverless"])
+def test_the_settings_are_what_the_template_puts_out(kind):
+    given = template.outputs(CacheKind=kind)
+    [block] = [
+        block
+        for block in blocks("deploy.rst")
+        if ("SERVERLESS_CACHE_NAME" in block["ELASTICACHE_SESSIONS"]["CLOUDWATCH"])
+        is (kind == "Serverless")
+    ]
+    cache = block["CACHES"]["sessions"]
+    iam = cache["OPTIONS"]["IAM"]
+    assert (iam["USER"], iam["CACHE_NAME"]) == (given["UserName"], given["CacheName"])
+    assert given["CacheName"] in block["ELASTICACHE_SESSIONS"]["CLOUDWATCH"].values()
+    assert re.fullmatch(r"rediss://[\w.]+:[\w.]+/0", given["Location"])
+    assert re.fullmatch(r"rediss://[\w.-]+:6379/0", cache["LOCATION"])

@@ -15,9 +15,16 @@ from ..elasticache.aws import ask
 from ..exceptions import AWSUnavailable
 from .findings import Finding, advice, ok, problem, unknown
 
-#: One alarm on each is the least: full memory, lost keys, an engine or a cache at its limit.
-_WATCHED_ON_NODES = ("DatabaseMemoryUsagePercentage", "Evictions", "EngineCPUUtilization")
-_WATCHED_ON_SERVERLESS = ("BytesUsedForCache", "ThrottledCmds")
+#: An alarm on each is the least: full memory, lost keys, an engine or a cache at its limit. One of
+#: two names is enough: up to two vCPUs Amazon advises to watch CPUUtilization, the engine's beyond.
+_WATCHED_ON_NODES = (
+    ("DatabaseMemoryUsagePercentage",),
+    ("Evictions",),
+    ("EngineCPUUtilization", "CPUUtilization"),
+)
+_WATCHED_ON_SERVERLESS = (("BytesUsedForCache",), ("Evictions",), ("ThrottledCmds",))
+#: The metrics that have an alarm, the nodes that it looks at, and whether it tells anybody.
+Watched = dict[str, dict[str, bool]]
 _MOST_PAGES = 20
 
 
@@ -92,32 +99,59 @@ def judge_serverless(cache: Mapping[str, Any], *, is_durable: bool) -> Iterator[
     yield _backups(cache.get("SnapshotRetentionLimit"), is_durable=is_durable)
 
 
-def judge_alarms(target: Target, watched: Mapping[str, bool]) -> Finding:
+def judge_alarms(target: Target, watched: Watched) -> Finding:
     """Tell which of the metrics that matter most have no alarm, or none that tells anybody."""
     wanted = _WATCHED_ON_NODES if target.kind == "replication group" else _WATCHED_ON_SERVERLESS
-    missing = [name for name in wanted if name not in watched]
+    missing = [names for names in wanted if not _nodes(watched, names)]
     if missing:
         return advice(
             "alarms",
-            f"none on {', '.join(missing)}",
+            f"none on {', '.join(' or '.join(names) for names in missing)}",
             "The template in example_project/aws/ has them, with thresholds.",
         )
-    mute = [name for name in wanted if not watched[name]]
+    found = {
+        next(name for name in names if name in watched): _nodes(watched, names) for names in wanted
+    }
+    gaps = [
+        f"{name} not of {', '.join(gap)}"
+        for name, nodes in found.items()
+        if (gap := [node.name for node in target.nodes if node.name not in nodes])
+    ]
+    if gaps:
+        return advice(
+            "alarms",
+            "; ".join(gaps),
+            "Any node may become the primary: let the alarms look at all of them.",
+        )
+    mute = [name for name, nodes in found.items() if not all(nodes.values())]
     if mute:
         return advice(
             "alarms",
             f"{', '.join(mute)}: nobody is told",
             "Give the alarms AlarmActions (AlarmTopicArn of the template) and set ActionsEnabled.",
         )
-    return ok("alarms", f"on {', '.join(wanted)}")
+    return ok("alarms", f"on {', '.join(found)}")
 
 
-def _watched(region: str | None, target: Target) -> dict[str, bool]:
-    """Return the metrics of the cache that have an alarm, and whether one tells anybody."""
-    # The first names the node; the id within its cluster is the same for many.
-    of_cache = {node.dimensions[0] for node in target.nodes}
-    of_cache.add(("ReplicationGroupId", target.name))
+def _nodes(watched: Watched, names: tuple[str, ...]) -> dict[str, bool]:
+    """Return the nodes that an alarm on one of these metrics looks at."""
     found: dict[str, bool] = {}
+    for name in names:
+        _add(found, watched.get(name, {}))
+    return found
+
+
+def _add(nodes: dict[str, bool], more: Mapping[str, bool]) -> None:
+    for node, tells in more.items():
+        nodes[node] = nodes.get(node, False) or tells
+
+
+def _watched(region: str | None, target: Target) -> Watched:
+    """Return what of the cache has an alarm."""
+    # The first dimension names the node; the id within its cluster is the same for many.
+    of_cache = {node.dimensions[0]: [node.name] for node in target.nodes}
+    of_cache["ReplicationGroupId", target.name] = [node.name for node in target.nodes]
+    watched: Watched = {}
     more: dict[str, str] = {}
     for _ in range(_MOST_PAGES):
         answer = ask(
@@ -125,25 +159,25 @@ def _watched(region: str | None, target: Target) -> dict[str, bool]:
         )
         for alarm in answer.get("MetricAlarms") or ():
             tells = bool(alarm.get("ActionsEnabled", True) and alarm.get("AlarmActions"))
-            for metric in _metrics_of(alarm, of_cache):
-                found[metric] = found.get(metric, False) or tells
+            for metric, node in _looks_at(alarm, of_cache):
+                _add(watched.setdefault(metric, {}), {node: tells})
         if not answer.get("NextToken"):
             break
         more = {"NextToken": str(answer["NextToken"])}
-    return found
+    return watched
 
 
-def _metrics_of(alarm: Mapping[str, Any], of_cache: set[tuple[str, str]]) -> set[str]:
+def _looks_at(
+    alarm: Mapping[str, Any], of_cache: Mapping[tuple[str, str], list[str]]
+) -> Iterator[tuple[str, str]]:
+    """Yield the metrics of an alarm, with each node that they are of."""
     queries = [query.get("MetricStat", {}).get("Metric", {}) for query in alarm.get("Metrics", ())]
-    return {
-        str(metric.get("MetricName"))
-        for metric in (alarm, *queries)
-        if metric.get("Namespace") == NAMESPACE
-        and any(
-            (dimension.get("Name"), dimension.get("Value")) in of_cache
-            for dimension in metric.get("Dimensions", ())
-        )
-    }
+    for metric in (alarm, *queries):
+        if metric.get("Namespace") != NAMESPACE:
+            continue
+        for dimension in metric.get("Dimensions", ()):
+            for node in of_cache.get((dimension.get("Name"), dimension.get("Value")), ()):
+                yield str(metric.get("MetricName")), node
 
 
 def _status(description: Mapping[str, Any]) -> Finding:

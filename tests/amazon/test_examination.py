@@ -18,6 +18,7 @@ from .conftest import name_cache
 
 TOPIC = f"arn:aws:sns:{REGION}:123456789012:operators"
 NODE = {"CacheClusterId": "shop-001", "CacheNodeId": "0001"}
+NODES = (NODE, {"CacheClusterId": "shop-002", "CacheNodeId": "0001"})
 
 
 @pytest.fixture(autouse=True)
@@ -31,6 +32,11 @@ def alarm(ask):
     """Make an alarm on a metric."""
 
     def put(metric: str, *, more: Mapping[str, object] | None = None, **dimensions: str) -> None:
+        """On a node, or on both of the group's."""
+        if not dimensions:
+            for node in NODES:
+                put(metric, more=more, **node)
+            return
         how = {"ActionsEnabled": True, "AlarmActions": [TOPIC], **(more or {})}
         ask("cloudwatch").put_metric_alarm(
             **how,
@@ -54,7 +60,7 @@ def found(engine: str = CACHE_ENGINE) -> dict[str, Finding]:
 
 def test_a_group_that_is_as_it_should_be(group, alarm):
     for metric in ("DatabaseMemoryUsagePercentage", "Evictions", "EngineCPUUtilization"):
-        alarm(metric, **NODE)
+        alarm(metric)
     findings = found()
     for subject in (
         "ElastiCache",
@@ -106,8 +112,9 @@ def test_encryption_that_a_client_may_leave_out_is_advised(is_on, mode, level):
 @pytest.mark.parametrize("more", [{"ActionsEnabled": False}, {"AlarmActions": []}])
 def test_an_alarm_that_tells_nobody_is_advised(group, alarm, more):
     for metric in ("DatabaseMemoryUsagePercentage", "Evictions"):
-        alarm(metric, **NODE)
-    alarm("EngineCPUUtilization", more=more, **NODE)
+        alarm(metric)
+    alarm("EngineCPUUtilization", **NODES[0])
+    alarm("EngineCPUUtilization", more=more, **NODES[1])
     finding = found()["alarms"]
     assert finding.level == "advice"
     assert finding.found == "EngineCPUUtilization: nobody is told"
@@ -115,9 +122,30 @@ def test_an_alarm_that_tells_nobody_is_advised(group, alarm, more):
 
 
 def test_the_metrics_without_an_alarm_are_named(group, alarm):
-    alarm("Evictions", **NODE)
+    alarm("Evictions")
     alarm("DatabaseMemoryUsagePercentage", CacheClusterId="other-001", CacheNodeId="0001")
-    assert found()["alarms"].found == "none on DatabaseMemoryUsagePercentage, EngineCPUUtilization"
+    assert found()["alarms"].found == (
+        "none on DatabaseMemoryUsagePercentage, EngineCPUUtilization or CPUUtilization"
+    )
+
+
+def test_a_node_that_no_alarm_looks_at_is_named(group, alarm):
+    for metric in ("DatabaseMemoryUsagePercentage", "EngineCPUUtilization"):
+        alarm(metric)
+    alarm("Evictions", **NODE)
+    finding = found()["alarms"]
+    assert finding.level == "advice"
+    assert finding.found == "Evictions not of shop-002"
+    assert "primary" in finding.mend
+
+
+def test_the_load_of_small_nodes_may_be_that_of_the_whole_node(group, alarm):
+    for metric in ("DatabaseMemoryUsagePercentage", "Evictions"):
+        alarm(metric)
+    alarm("CPUUtilization", **NODES[0])
+    assert found()["alarms"].found == "CPUUtilization not of shop-002"
+    alarm("EngineCPUUtilization", **NODES[1])
+    assert found()["alarms"].level == "ok"
 
 
 def test_an_alarm_by_replication_group_and_one_on_a_formula_count(group, alarm, ask):
@@ -142,8 +170,8 @@ def test_an_alarm_by_replication_group_and_one_on_a_formula_count(group, alarm, 
 
 
 def test_a_serverless_cache_is_encrypted_and_spread_by_itself(serverless, alarm):
-    alarm("ThrottledCmds", clusterId=serverless)
-    alarm("BytesUsedForCache", clusterId=serverless)
+    for metric in ("ThrottledCmds", "BytesUsedForCache", "Evictions"):
+        alarm(metric, clusterId=serverless)
     findings = found()
     for subject in ("ElastiCache", "encryption", "Multi-AZ", "alarms"):
         assert findings[subject].level == "ok", findings[subject]

@@ -1,32 +1,29 @@
-"""The CloudFormation template: linted, made at moto, and looked at by the doctor.
+"""The CloudFormation template: linted, made at moto, and resolved for each kind of cache.
 
-moto makes the key, its alias, the security group, the policy and the dashboards from a template,
-and neither alarms nor anything of ElastiCache's. What the template says of alarms, the user and the
-replication group is therefore sent to the services' own operations, which boto3 checks by their
-definitions; the serverless cache, its user group, the parameter and the subnet group are linted
-only.
+moto makes the key, its alias, the security group, the policy, the logs and the dashboards from a
+template, and nothing of ElastiCache's. The user is therefore sent to the service's own operation,
+and of the others the properties are held against what boto3 knows of theirs; the parameter group is
+linted only.
 """
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from collections.abc import Callable
-from typing import Any
 
 import pytest
+from botocore.loaders import Loader
+from botocore.model import ServiceModel
+from botocore.validate import ParamValidator
 from cfnlint import lint_file
+from cfnlint.config import ManualArgs
 
-from django_elasticache_sessions.cloudwatch.metrics import OF_NODES, OF_SERVERLESS
-from django_elasticache_sessions.conf import get_configuration
-from django_elasticache_sessions.doctor import cloud
 from tests import template
 from tests.servers.aws import REGION
 
-from .conftest import name_cache
-
 NAME = "shop"
-TOPIC = "arn:aws:sns:eu-central-1:123456789012:alarms"
 
 
 @pytest.mark.parametrize("name", ["a--b", "a-", "A", "1a", ""])
@@ -57,7 +54,7 @@ def make(ask, network) -> Callable[..., dict[str, str]]:
     """Make the stack; the physical ids of what moto made of it, by logical ids."""
 
     def create(kind: str, **parameters: str) -> dict[str, str]:
-        body = template.load()
+        body = copy.deepcopy(template.load())
         # Of a resource that moto does not know.
         del body["Outputs"]["Location"]
         given = {"CacheName": NAME, "CacheKind": kind, **network, **parameters}
@@ -83,55 +80,115 @@ def make(ask, network) -> Callable[..., dict[str, str]]:
     return create
 
 
-@pytest.fixture
-def alarms(ask) -> Callable[..., dict[str, dict[str, Any]]]:
-    """Make the alarms; what CloudWatch then has, by name."""
-
-    def put(kind: str, **parameters: str) -> dict[str, dict[str, Any]]:
-        given = {"CacheName": NAME, "CacheKind": kind, **parameters}
-        for alarm in template.resources("AWS::CloudWatch::Alarm", **given).values():
-            ask("cloudwatch").put_metric_alarm(**alarm)
-        found = ask("cloudwatch").describe_alarms()["MetricAlarms"]
-        return {alarm["AlarmName"]: alarm for alarm in found}
-
-    return put
-
-
 def test_the_linter_has_nothing_to_say():
-    assert lint_file(template.PATH) == []
+    # Errors, warnings and what it would only mention; but for descriptions in its own form.
+    strict = ManualArgs(
+        include_checks=["I"],
+        include_experimental=True,
+        ignore_checks=["I4010"],
+        regions=["us-east-1", "eu-central-1", "cn-north-1", "us-gov-west-1"],
+    )
+    assert lint_file(template.PATH, config=strict) == []
+
+
+BOTH = {
+    "Key",
+    "KeyAlias",
+    "SecurityGroup",
+    "User",
+    "UserGroup",
+    "Policy",
+    "BreakerAlarm",
+    "FallbackAlarm",
+}
+OF_GROUPS = {
+    "SubnetGroup",
+    "ParameterGroup",
+    "LogGroup",
+    "Group",
+    "MemoryAlarm",
+    "EvictionsAlarm",
+    "LoadAlarm",
+    "ReplicationAlarm",
+    "GroupDashboard",
+}
+OF_CACHES = {"Cache", "StorageAlarm", "CacheEvictionsAlarm", "ThrottlingAlarm", "CacheDashboard"}
+
+
+@pytest.mark.parametrize(
+    ("variant", "made"),
+    [
+        ("group", BOTH | OF_GROUPS | {"CreditsAlarm"}),
+        ("large group", BOTH | OF_GROUPS),
+        ("serverless", BOTH | OF_CACHES),
+        ("serverless, untold", BOTH | OF_CACHES),
+    ],
+)
+def test_each_variant_has_its_resources_and_none_of_the_other(variant, made):
+    assert template.stack(**template.VARIANTS[variant]).keys() == made
+
+
+@pytest.mark.parametrize("variant", template.VARIANTS)
+def test_every_name_in_a_variant_is_of_something_that_it_has(variant):
+    # Resolving fails at what is not there; what is left would be a function we do not know.
+    parameters = template.VARIANTS[variant]
+    left = json.dumps([template.stack(**parameters), template.outputs(**parameters)])
+    assert not re.findall(r'"(?:Fn::\w+|Ref)"|\$\{|AWS::NoValue', left)
+
+
+def test_what_a_variant_does_not_have_may_not_be_named():
+    known = template.know(CacheKind="Serverless")
+    for function in ({"Ref": "Group"}, {"Fn::GetAtt": ["Group", "A"]}, {"Fn::Sub": "${Group.A}"}):
+        with pytest.raises(KeyError):
+            template.resolve(function, known)
+
+
+@pytest.mark.parametrize(
+    ("kind", "operation", "renamed"),
+    [
+        ("AWS::ElastiCache::ReplicationGroup", "CreateReplicationGroup", {}),
+        ("AWS::ElastiCache::User", "CreateUser", {}),
+        ("AWS::ElastiCache::UserGroup", "CreateUserGroup", {}),
+        (
+            "AWS::ElastiCache::SubnetGroup",
+            "CreateCacheSubnetGroup",
+            {"Description": "CacheSubnetGroupDescription"},
+        ),
+        (
+            "AWS::ElastiCache::ServerlessCache",
+            "CreateServerlessCache",
+            {},
+        ),
+        ("AWS::Logs::LogGroup", "CreateLogGroup", {"LogGroupName": "logGroupName"}),
+    ],
+)
+def test_the_properties_are_those_of_the_operation(kind, operation, renamed):
+    # Of the resource alone, not of what makes it: when it goes, and how long logs are kept.
+    apart = {"FinalSnapshotName", "RetentionInDays"}
+    found = [
+        one
+        for variant in template.VARIANTS.values()
+        for one in template.resources(kind, **variant).values()
+    ]
+    assert found
+    service = "logs" if "Logs" in kind else "elasticache"
+    shape = Loader().load_service_model(service, "service-2")
+    wanted = ServiceModel(shape).operation_model(operation).input_shape
+    for properties in found:
+        given = {
+            renamed.get(name, name): value
+            for name, value in properties.items()
+            if name not in apart
+        }
+        assert not ParamValidator().validate(given, wanted).has_errors()
+        assert given.keys() <= wanted.members.keys()
 
 
 @pytest.mark.parametrize("kind", ["ReplicationGroup", "Serverless"])
 def test_the_stack_is_made(make, kind):
     made = make(kind)
-    dashboard = "CacheDashboard" if kind == "Serverless" else "GroupDashboard"
-    assert made.keys() == {"Key", "KeyAlias", "SecurityGroup", "Policy", dashboard}
-
-
-def test_a_group_has_the_alarms_of_nodes(alarms):
-    assert alarms("ReplicationGroup").keys() == {
-        "shop-memory",
-        "shop-evictions",
-        "shop-engine",
-        "shop-replication",
-        "shop-breaker",
-        "shop-fallback",
-    }
-
-
-def test_a_serverless_cache_has_alarms_of_its_own(alarms):
-    assert alarms("Serverless").keys() == {
-        "shop-storage",
-        "shop-throttling",
-        "shop-breaker",
-        "shop-fallback",
-    }
-
-
-@pytest.mark.parametrize("topic", ["", TOPIC])
-def test_alarms_go_to_the_topic_that_is_given(alarms, topic):
-    for alarm in alarms("ReplicationGroup", AlarmTopicArn=topic).values():
-        assert alarm.get("AlarmActions", []) == ([topic] if topic else [])
+    more = {"CacheDashboard"} if kind == "Serverless" else {"GroupDashboard", "LogGroup"}
+    assert made.keys() == {"Key", "KeyAlias", "SecurityGroup", "Policy", *more}
 
 
 def test_the_application_alone_reaches_the_cache(make, ask, network):
@@ -143,6 +200,44 @@ def test_the_application_alone_reaches_the_cache(make, ask, network):
     assert (rule["FromPort"], rule["ToPort"], rule["IpRanges"]) == (6379, 6379, [])
     [source] = rule["UserIdGroupPairs"]
     assert source["GroupId"] == network["ClientSecurityGroupId"]
+
+
+def test_the_cache_reaches_nothing():
+    [wanted] = template.resources("AWS::EC2::SecurityGroup").values()
+    assert [rule["CidrIp"] for rule in wanted["SecurityGroupEgress"]] == ["127.0.0.1/32"]
+
+
+def test_the_logs_of_a_group_are_kept_for_two_weeks(make, ask):
+    name = make("ReplicationGroup")["LogGroup"]
+    [found] = ask("logs").describe_log_groups(logGroupNamePrefix=name)["logGroups"]
+    assert found["retentionInDays"] == 14
+    [group] = template.resources("AWS::ElastiCache::ReplicationGroup").values()
+    assert {one["LogType"] for one in group["LogDeliveryConfigurations"]} == {
+        "slow-log",
+        "engine-log",
+    }
+
+
+@pytest.mark.parametrize(
+    ("wanted", "made"), [("", None), ("tue:03:00-tue:04:00", "tue:03:00-tue:04:00")]
+)
+def test_amazon_chooses_the_window_where_none_is_given(wanted, made):
+    [group] = template.resources(
+        "AWS::ElastiCache::ReplicationGroup", MaintenanceWindow=wanted
+    ).values()
+    assert group.get("PreferredMaintenanceWindow") == made
+    rule = template.load()["Parameters"]["MaintenanceWindow"]["AllowedPattern"]
+    assert re.fullmatch(rule, wanted)
+    assert not re.fullmatch(rule, "tuesday at three")
+
+
+def test_a_cache_that_is_deleted_leaves_a_snapshot():
+    group = template.stack()["Group"]
+    assert (group["DeletionPolicy"], group["UpdateReplacePolicy"]) == ("Snapshot", "Snapshot")
+    [cache] = template.resources(
+        "AWS::ElastiCache::ServerlessCache", CacheKind="Serverless"
+    ).values()
+    assert cache["FinalSnapshotName"] == "django-sessions-final-0a1b2c3d"
 
 
 def test_the_key_turns_every_year(make, ask):
@@ -195,60 +290,22 @@ def test_elasticache_takes_the_user(ask):
     assert user["AccessString"] == template.access_string()
 
 
-def test_the_doctor_finds_nothing_to_mend_in_the_group(alarms, ask, settings):
-    alarms("ReplicationGroup", AlarmTopicArn=TOPIC)
-    [wanted] = template.resources("AWS::ElastiCache::ReplicationGroup", CacheName=NAME).values()
-    ask("elasticache").create_replication_group(**wanted)
-    name_cache(settings, REPLICATION_GROUP_ID=NAME)
-    assert levels() == {"ok"}
-
-
-def test_the_doctor_finds_nothing_to_mend_in_the_serverless_cache(alarms, settings, amazon):
-    alarms("Serverless", AlarmTopicArn=TOPIC)
-    [wanted] = template.resources(
-        "AWS::ElastiCache::ServerlessCache", CacheName=NAME, CacheKind="Serverless"
-    ).values()
-    amazon.describe_serverless(
-        wanted["ServerlessCacheName"], SnapshotRetentionLimit=str(wanted["SnapshotRetentionLimit"])
-    )
-    name_cache(settings, SERVERLESS_CACHE_NAME=NAME)
-    assert levels() == {"ok"}
-
-
 @pytest.mark.parametrize("kind", ["ReplicationGroup", "Serverless"])
 def test_the_dashboard_is_one_that_cloudwatch_takes(make, ask, kind):
     make(kind)
     body = json.loads(ask("cloudwatch").get_dashboard(DashboardName=NAME)["DashboardBody"])
-    assert len(body["widgets"]) == 6
+    assert len(body["widgets"]) == (6 if kind == "Serverless" else 7)
     assert all(widget["properties"]["region"] == REGION for widget in body["widgets"])
 
 
-def test_every_metric_of_amazons_that_is_watched_is_one_that_is_read():
-    read = {metric.name for metric in (*OF_NODES, *OF_SERVERLESS)}
-    watched = {
-        metric["MetricName"]
-        for kind in ("ReplicationGroup", "Serverless")
-        for alarm in template.resources("AWS::CloudWatch::Alarm", CacheKind=kind).values()
-        for metric in metrics_of(alarm)
-        if metric["Namespace"] == "AWS/ElastiCache"
-    }
-    assert len(watched) == 6
-    assert watched <= read
-
-
-@pytest.mark.parametrize("kind", ["ReplicationGroup", "Serverless"])
-def test_every_alarm_says_why(kind):
-    for alarm in template.resources("AWS::CloudWatch::Alarm", CacheKind=kind).values():
-        assert len(alarm["AlarmDescription"]) > 80
-
-
-def metrics_of(alarm: dict[str, Any]) -> list[dict[str, Any]]:
-    queries = alarm.get("Metrics", ())
-    return [query["MetricStat"]["Metric"] for query in queries if "MetricStat" in query] or [alarm]
-
-
-def levels() -> set[str]:
-    options = cloud.get_target(get_configuration())
-    assert options
-    findings = cloud.examine(options, is_named=True, is_durable=True)
-    return {finding.level for finding in findings}
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_the_dashboard_shows_every_node(make, ask, replicas):
+    make("ReplicationGroup", Replicas=str(replicas), NodeType="cache.m7g.xlarge")
+    text = ask("cloudwatch").get_dashboard(DashboardName=NAME)["DashboardBody"]
+    of_nodes = [one for one in json.loads(text)["widgets"] if "CacheClusterId" in json.dumps(one)]
+    assert len(of_nodes) == 5
+    for widget in of_nodes:
+        names = re.findall(r"shop-\d+", json.dumps(widget))
+        assert len(names) % (replicas + 1) == 0
+        assert set(names) == {f"shop-00{number + 1}" for number in range(replicas + 1)}
+    assert '"EngineCPUUtilization"' in text
