@@ -178,6 +178,11 @@ def test_a_serverless_cache_is_encrypted_and_spread_by_itself(serverless, alarm)
     assert findings["backups"].level == "advice"
 
 
+def test_the_alarms_that_a_serverless_cache_lacks_are_named(serverless, alarm):
+    alarm("ThrottledCmds", clusterId=serverless)
+    assert found()["alarms"].found == "none on BytesUsedForCache, Evictions"
+
+
 def test_nothing_is_advised_that_a_serverless_cache_does_not_have(serverless, settings, valkey):
     settings.ELASTICACHE_SESSIONS |= {"COMPRESS_ABOVE_BYTES": None}
     session = SessionStore()

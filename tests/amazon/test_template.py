@@ -20,6 +20,7 @@ from botocore.validate import ParamValidator
 from cfnlint import lint_file
 from cfnlint.config import ManualArgs
 
+from django_elasticache_sessions.elasticache import kms
 from tests import template
 from tests.servers.aws import REGION
 
@@ -262,6 +263,9 @@ def test_the_policy_allows_to_connect_to_this_cache_as_this_user(make, ask, kind
     assert statements["Connect"]["Resource"] == [f"{account}:{resource}", f"{account}:user:web"]
     assert statements["PublishMetrics"]["Condition"] == {
         "StringEquals": {"cloudwatch:namespace": "ElastiCacheSessions"}
+    }
+    assert statements["KeysOfSessions"]["Condition"]["StringEquals"] == {
+        f"kms:EncryptionContext:{name}": value for name, value in kms.ENCRYPTION_CONTEXT.items()
     }
     actions = {
         action

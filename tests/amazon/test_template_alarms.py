@@ -12,7 +12,7 @@ import pytest
 
 from django_elasticache_sessions.cloudwatch.metrics import OF_NODES, OF_SERVERLESS
 from django_elasticache_sessions.conf import get_configuration
-from django_elasticache_sessions.doctor import cloud
+from django_elasticache_sessions.doctor import Finding, cloud
 from tests import template
 
 from .conftest import name_cache
@@ -126,6 +126,26 @@ def test_the_doctor_finds_nothing_to_mend_in_the_serverless_cache(alarms, settin
     assert levels() == {"ok"}
 
 
+@pytest.mark.parametrize("kind", ["ReplicationGroup", "Serverless"])
+def test_the_doctor_misses_whatever_alarm_it_asks_for(alarms, ask, settings, amazon, kind):
+    if kind == "Serverless":
+        amazon.describe_serverless(NAME)
+        name_cache(settings, SERVERLESS_CACHE_NAME=NAME)
+        wanted = {"shop-storage", "shop-evictions", "shop-throttling"}
+    else:
+        [group] = template.resources("AWS::ElastiCache::ReplicationGroup", CacheName=NAME).values()
+        ask("elasticache").create_replication_group(**group)
+        name_cache(settings, REPLICATION_GROUP_ID=NAME)
+        wanted = {"shop-memory", "shop-evictions", "shop-load"}
+    missed = set()
+    for name in alarms(kind, AlarmTopicArn=TOPIC):
+        ask("cloudwatch").delete_alarms(AlarmNames=[name])
+        if "alarms" in {finding.subject for finding in findings() if finding.level == "advice"}:
+            missed.add(name)
+        alarms(kind, AlarmTopicArn=TOPIC)
+    assert missed == wanted
+
+
 def test_every_metric_of_amazons_that_is_watched_is_one_that_is_read():
     read = {metric.name for metric in (*OF_NODES, *OF_SERVERLESS)}
     watched = {
@@ -151,7 +171,10 @@ def metrics_of(alarm: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def levels() -> set[str]:
+    return {finding.level for finding in findings()}
+
+
+def findings() -> list[Finding]:
     options = cloud.get_target(get_configuration())
     assert options
-    findings = cloud.examine(options, is_named=True, is_durable=True)
-    return {finding.level for finding in findings}
+    return list(cloud.examine(options, is_named=True, is_durable=True))
