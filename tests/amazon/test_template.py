@@ -232,6 +232,13 @@ def test_amazon_chooses_the_window_where_none_is_given(wanted, made):
     assert not re.fullmatch(rule, "tuesday at three")
 
 
+@pytest.mark.parametrize("policy", ["volatile-ttl", "noeviction"])
+def test_the_eviction_policy_is_one_that_keeps_the_indexes(policy):
+    assert policy in template.load()["Parameters"]["EvictionPolicy"]["AllowedValues"]
+    [group] = template.resources("AWS::ElastiCache::ParameterGroup", EvictionPolicy=policy).values()
+    assert group["Properties"]["maxmemory-policy"] == policy
+
+
 def test_a_cache_that_is_deleted_leaves_a_snapshot():
     group = template.stack()["Group"]
     assert (group["DeletionPolicy"], group["UpdateReplacePolicy"]) == ("Snapshot", "Snapshot")
