@@ -22,6 +22,7 @@ from django_elasticache_sessions.scripts import BY_SHA
 from tests.servers.aws import Aws, Moto
 from tests.servers.databases import VENDORS, Unavailable, Vendor, database
 from tests.servers.relay import Relay
+from tests.servers.releases import CHOSEN, RELEASES
 from tests.servers.valkey import Valkey
 
 # No deadlines: this machine may be busy. In CI the same examples each time: a failure there is one
@@ -29,6 +30,18 @@ from tests.servers.valkey import Valkey
 hypothesis_settings.register_profile("default", deadline=None)
 hypothesis_settings.register_profile("ci", deadline=None, derandomize=True)
 hypothesis_settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Have the servers of the run be of another release than the newest."""
+    parser.addoption("--release", choices=RELEASES, default=CHOSEN.release, help="of the servers")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Take the release that was asked for; it has to be there."""
+    CHOSEN.release = config.getoption("release")
+    if not Valkey.available(CHOSEN.release):
+        raise pytest.UsageError(f"This machine has no server of release {CHOSEN.release}.")
 
 
 PATIENT = {"SOCKET_TIMEOUT": 10, "SOCKET_CONNECT_TIMEOUT": 10}
@@ -50,7 +63,7 @@ def _asks_once(monkeypatch) -> None:
 @pytest.fixture(scope="session")
 def server() -> Iterator[Valkey]:
     """One Valkey for the whole run; tests that stop or freeze a server start their own."""
-    with Valkey("9") as valkey:
+    with Valkey() as valkey:
         yield valkey
 
 

@@ -16,6 +16,17 @@ def stored_keys(client: redis.Redis) -> list[bytes]:
     return [key for key in client.keys("*") if b":events:{" not in key]
 
 
+def everything(client: redis.Redis) -> dict[bytes, object]:
+    """Return what each key holds; not what DUMP says, which may be in another order each time."""
+    readers = {
+        b"hash": client.hgetall,
+        b"set": client.smembers,
+        b"string": client.get,
+        b"zset": lambda key: client.zrange(key, 0, -1, withscores=True),
+    }
+    return {key: readers[client.type(key)](key) for key in client.keys("*")}
+
+
 def session_hashes(client: redis.Redis) -> list[bytes]:
     """Return the keys of the hashes among them."""
     return [key for key in stored_keys(client) if client.type(key) == b"hash"]

@@ -22,7 +22,7 @@ from django_elasticache_sessions.synchronization import synchronize
 from . import template
 from .conftest import point_sessions_at
 from .contents import stored_keys
-from .servers.valkey import Valkey
+from .servers.valkey import RELEASES, Valkey
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "server.rst"
 
@@ -42,7 +42,7 @@ def template_user() -> str:
 USERS = {"page": documented_user, "template": template_user}
 
 
-@pytest.fixture(params=[(release, user) for release in ("9", "8", "redis") for user in USERS])
+@pytest.fixture(params=[(release, user) for release in RELEASES for user in USERS])
 def restricted(request, settings):
     """A server of each release there is, and sessions kept in it by a user made for that."""
     release, user = request.param
@@ -83,7 +83,7 @@ def test_every_operation_works_under_it(restricted):
 @pytest.mark.parametrize(
     "user", [documented_user(durable=True), template_user()], ids=["page", "template"]
 )
-@pytest.mark.parametrize("release", ["9", "8", "redis"])
+@pytest.mark.parametrize("release", RELEASES)
 def test_every_operation_of_cached_db_works_under_it(settings, fallback_database, release, user):
     if not Valkey.available(release):
         pytest.skip(f"release {release} is not on this machine")
@@ -122,7 +122,8 @@ def test_every_operation_of_cached_db_works_under_it(settings, fallback_database
         DurableSessionStore.clear_expired()
         DurableSessionStore("no-such-session").get("a")
         refused = {entry["object"] for entry in server.client().acl_log()}
-        assert refused <= {"client|setinfo"}
+        # By another name where a command's entries do not tell the subcommand.
+        assert refused <= {"client" if release == "redis-6.2" else "client|setinfo"}
 
 
 def test_the_page_the_template_and_the_doctor_say_the_same():

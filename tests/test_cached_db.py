@@ -29,7 +29,7 @@ def own_server(settings, alias, monkeypatch):
     """A Valkey to be stopped, which is tried again at once when it was."""
     monkeypatch.setattr(breaker, "FIRST_PAUSE_SECONDS", 1e-6)
     monkeypatch.setattr(breaker, "LONGEST_PAUSE_SECONDS", 1e-6)
-    with Valkey("9") as server:
+    with Valkey() as server:
         point_sessions_at(settings, server.url)
         yield server
 

@@ -234,7 +234,7 @@ def take_stores_away(settings) -> None:
     if settings.SESSION_ENGINE == CACHED_DB_ENGINE:
         with connections[get_configuration().options.fallback_database].cursor() as cursor:
             cursor.execute(f"DROP TABLE {FallbackSession._meta.db_table}")
-    with Valkey("9") as server:
+    with Valkey() as server:
         point_sessions_at(settings, server.url)
 
 

@@ -260,7 +260,7 @@ def test_garbage_among_the_counts_is_not_added_up(valkey, engine):
 def test_without_the_permission_to_count_sessions_are_made_and_ended_all_the_same(settings):
     rules = documented_user().replace(" +hincrby", "")
     assert "hincrby" not in rules
-    with Valkey("9", acl=[rules]) as server:
+    with Valkey(acl=[rules]) as server:
         point_sessions_at(settings, f"redis://app:password@{server.host}:{server.port}/0")
         assert settings.SESSION_ENGINE == CACHE_ENGINE
         session = SessionStore()

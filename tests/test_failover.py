@@ -65,8 +65,8 @@ class Group:
 def group(settings) -> Iterator[Group]:
     """Sessions kept by the name of a primary."""
     with (
-        Valkey("9") as primary,
-        Valkey("9", replica_of=primary) as replica,
+        Valkey() as primary,
+        Valkey(replica_of=primary) as replica,
         Relay(primary.host, primary.port, at=(OLD, primary.port)) as old,
         Relay(replica.host, replica.port, at=(NEW, primary.port)) as new,
         Names() as names,

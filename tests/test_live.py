@@ -348,7 +348,7 @@ def test_a_page_is_one_pipeline_over_the_index_and_one_over_its_sessions(
 
 
 def test_an_unreachable_store_is_no_empty_store(engine, settings):
-    with Valkey("9") as server:
+    with Valkey() as server:
         point_sessions_at(settings, server.url)
     if settings.SESSION_ENGINE == CACHED_DB_ENGINE:
         assert live.count() == (0, 0)

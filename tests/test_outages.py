@@ -253,7 +253,7 @@ def test_threads_never_see_each_others_replies_while_connections_break(relay, ne
 
 
 def test_a_frozen_server_costs_no_more_than_the_socket_timeout(settings):
-    with Valkey("9") as server:
+    with Valkey() as server:
         point_sessions_at(settings, server.url, is_patient=False)
         session = SessionStore()
         session["a"] = 1
@@ -301,7 +301,7 @@ def test_a_server_that_refuses_is_asked_each_time(relay, new_session, perform):
 
 
 def test_a_server_that_crashes_while_requests_run_is_used_again_once_it_is_back(settings):
-    with Valkey("9") as server:
+    with Valkey() as server:
         point_sessions_at(settings, server.url)
         problems: list[BaseException] = []
         done = threading.Event()
@@ -380,12 +380,12 @@ def test_an_evicted_session_is_missing_and_its_late_save_an_update_error(valkey,
 
 
 def test_a_full_server_refuses_saves_serves_reads_and_recovers(settings):
-    with Valkey("9") as server:
+    with Valkey() as server:
         point_sessions_at(settings, server.url)
         session = SessionStore()
         session["a"] = 1
         session.save()
-        server.client().config_set("maxmemory", "1mb")
+        server.client().config_set("maxmemory", "500kb")
         request = request_for(session)
         with pytest.raises(SessionStoreUnavailable, match="out of memory"):
             request.save()
@@ -396,12 +396,12 @@ def test_a_full_server_refuses_saves_serves_reads_and_recovers(settings):
 
 
 def test_a_rotation_on_a_full_server_happens_wholly_or_not_at_all(settings):
-    with Valkey("9") as server:
+    with Valkey() as server:
         point_sessions_at(settings, server.url)
         session = SessionStore()
         session["a"] = 1
         session.save()
-        server.client().config_set("maxmemory", "1mb")
+        server.client().config_set("maxmemory", "500kb")
         request = request_for(session)
         try:
             request.cycle_key()
@@ -413,21 +413,21 @@ def test_a_rotation_on_a_full_server_happens_wholly_or_not_at_all(settings):
 
 
 def test_a_user_without_the_right_is_told_about_the_acl(settings):
-    with Valkey("9", acl=["app on >pass ~* +get"]) as server:
+    with Valkey(acl=["app on >pass ~* +get"]) as server:
         point_sessions_at(settings, f"redis://app:pass@{server.host}:{server.port}/0")
         with pytest.raises(SessionStoreUnavailable, match="ACL"):
             SessionStore("some-session-key").load()
 
 
 def test_a_user_whose_scripts_may_not_do_their_work_is_told_about_the_acl(settings):
-    with Valkey("9", acl=["app on >pass ~* +evalsha +eval"]) as server:
+    with Valkey(acl=["app on >pass ~* +evalsha +eval"]) as server:
         point_sessions_at(settings, f"redis://app:pass@{server.host}:{server.port}/0")
         with pytest.raises(SessionStoreUnavailable, match="ACL"):
             SessionStore().save()
 
 
 def test_a_wrong_password_is_an_unavailable_store(settings):
-    with Valkey("9", password="right") as server:
+    with Valkey(password="right") as server:
         point_sessions_at(settings, f"redis://:wrong@{server.host}:{server.port}/0")
         with pytest.raises(SessionStoreUnavailable, match=r"password|refused") as caught:
             SessionStore("some-session-key").load()

@@ -204,7 +204,7 @@ def test_another_users_sessions_go_on(anna, endings):
 
 def test_an_outage_does_not_take_the_change_back(anna, caplog, settings):
     signed_in(anna)
-    with Valkey("9") as server:
+    with Valkey() as server:
         point_sessions_at(settings, server.url)
     set_password(anna)
     assert User.objects.get().check_password(NEW)

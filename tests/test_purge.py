@@ -247,7 +247,7 @@ def test_it_may_be_interrupted_and_started_again(new, monkeypatch):
 def test_the_store_lost_in_mid_purge_is_told_with_what_was_done(settings, engine):
     if settings.SESSION_ENGINE == CACHED_DB_ENGINE:
         pytest.skip("a session of cached_db ends in the database, whatever the cache does")
-    with Valkey("9") as server:
+    with Valkey() as server:
         point_sessions_at(settings, server.url)
         for _ in range(20):
             engine().save()
@@ -286,7 +286,7 @@ def test_the_database_lost_in_mid_purge_is_told_with_what_was_done(settings, new
 def test_the_cache_lost_in_mid_purge_holds_up_nobody(settings, engine):
     if settings.SESSION_ENGINE == CACHE_ENGINE:
         pytest.skip("sessions of the cache engine are in the cache alone")
-    with Valkey("9") as server:
+    with Valkey() as server:
         point_sessions_at(settings, server.url)
         for _ in range(20):
             engine().save()

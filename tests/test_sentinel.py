@@ -17,7 +17,7 @@ from .servers.valkey import SERVICE_NAME, Valkey
 @pytest.fixture
 def watched(settings):
     """A primary that a Sentinel watches, and sessions kept where the Sentinel says."""
-    with Valkey("9") as primary, Valkey("9", sentinel=True, monitors=primary) as sentinel:
+    with Valkey() as primary, Valkey(sentinel=True, monitors=primary) as sentinel:
         caches = copy.deepcopy(settings.CACHES)
         caches["sessions"] = {
             "BACKEND": "django_redis.cache.RedisCache",

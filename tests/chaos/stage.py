@@ -165,7 +165,7 @@ class ServerStage(Stage):
     """With a primary, behind a relay."""
 
     def _start_cache(self, stack: ExitStack) -> Mapping[str, str]:
-        self.valkey = stack.enter_context(Valkey("9"))
+        self.valkey = stack.enter_context(Valkey())
         self.relay = stack.enter_context(
             Relay(self.valkey.host, self.valkey.port, gather_seconds=0)
         )
@@ -191,7 +191,7 @@ class ServerStage(Stage):
         time.sleep(1)
 
     def replica_promoted_that_missed_writes(self) -> None:
-        with Valkey("9", replica_of=self.valkey) as replica:
+        with Valkey(replica_of=self.valkey) as replica:
             time.sleep(1)
             replica.freeze()
             time.sleep(1.5)

@@ -291,7 +291,7 @@ def test_a_port_that_was_asked_for_and_is_taken_is_a_clear_error(demo, launch, t
 def test_it_runs_on_the_postgresql_and_the_valkey_that_it_is_given(
     tmp_path, launch, django_db_blocker
 ):
-    with django_db_blocker.unblock(), database("postgresql") as alias, Valkey("9") as server:
+    with django_db_blocker.unblock(), database("postgresql") as alias, Valkey() as server:
         described = connections[alias].settings_dict
         with connections[alias].cursor() as cursor:
             cursor.execute(f"DROP TABLE {FallbackSession._meta.db_table}")

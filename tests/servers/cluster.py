@@ -35,7 +35,7 @@ class ValkeyCluster:
 
     def __init__(
         self,
-        release: Release = "9",
+        release: Release | None = None,
         *,
         shards: int = 3,
         replicas: bool = True,
@@ -204,7 +204,7 @@ class ValkeyCluster:
         share = SLOTS // len(self.primaries)
         for index, node in enumerate(self.primaries):
             last = SLOTS - 1 if node is self.primaries[-1] else (index + 1) * share - 1
-            self._tell(node, "ADDSLOTSRANGE", index * share, last)
+            self._tell(node, "ADDSLOTS", *range(index * share, last + 1))
             self._tell(node, "SET-CONFIG-EPOCH", index + 1)
         wait_until(self._are_acquainted, what="the nodes acquainted", timeout_seconds=30)
         for primary, replica in zip(self.primaries, self.replicas, strict=False):

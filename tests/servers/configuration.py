@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .ports import LOOPBACK
+from .releases import Release
 
 SERVICE_NAME = "sessions"
 
@@ -32,16 +33,17 @@ def basics(*, port: int, directory: Path, password: str) -> dict[str, str]:
     return settings | ({"requirepass": password} if password else {})
 
 
-def store(*, replica_of: Peer | None, password: str) -> dict[str, str]:
+def store(release: Release, *, replica_of: Peer | None, password: str) -> dict[str, str]:
     """Return the settings of a data server, which persists nothing and ends and syncs at once."""
     settings = {
         "save": "",
         "appendonly": "no",
-        "enable-debug-command": "local",
-        "shutdown-timeout": "0",
         "repl-diskless-sync-delay": "0",
         "repl-ping-replica-period": "1",
     }
+    if release != "redis-6.2":
+        # There DEBUG is never refused, and a primary that ends waits for no replica.
+        settings |= {"enable-debug-command": "local", "shutdown-timeout": "0"}
     # A primary needs it too, once a failover has made it a replica. Valkey's newer name for it is
     # unknown to Redis; this one is known to both.
     primary_password = replica_of.password if replica_of else password

@@ -13,6 +13,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from tests.servers.ports import free_port
+from tests.servers.releases import VERSIONS
 from tests.servers.valkey import RELEASES, SERVICE_NAME, Release, Valkey
 from tests.servers.waiting import wait_until
 
@@ -62,8 +63,8 @@ def port_of_primary(sentinel: Valkey) -> object:
 
 def test_it_is_the_release_that_was_asked_for(release: Release, server: Valkey) -> None:
     information = server.client().info("server")
-    version = information["redis_version" if release == "redis" else "valkey_version"]
-    assert release == "redis" or version.startswith(f"{release}.")
+    name = "valkey" if "valkey_version" in information else "redis"
+    assert f"{name} {information[f'{name}_version']}".startswith(VERSIONS[release])
 
 
 def test_its_url_leads_to_it(server: Valkey) -> None:
@@ -184,6 +185,8 @@ def test_a_replica_follows_its_primary(release: Release) -> None:
 
 
 def test_a_sentinel_promotes_the_replica_and_takes_the_old_primary_back(release: Release) -> None:
+    if release == "redis-6.2":
+        pytest.skip("its Sentinels have one pace, and take half a minute")
     with (
         Valkey(release, password="secret") as primary,
         Valkey(release, password="secret", replica_of=primary) as replica,

@@ -24,6 +24,7 @@ from django_elasticache_sessions.scripts import (
     SAVE,
     Script,
 )
+from tests.servers.releases import CHOSEN
 from tests.servers.valkey import RELEASES, Valkey
 
 SID, NEW_SID = "A" * 22, "B" * 22
@@ -66,7 +67,7 @@ def store(request, running) -> redis.Redis:
     """An empty store of each release."""
     if not Valkey.available(request.param):
         pytest.skip(f"no server of release {request.param} on this machine")
-    if request.param == "9":
+    if request.param == CHOSEN.release:
         return request.getfixturevalue("valkey")
     client = running(request.param)
     client.flushall()
