@@ -46,7 +46,8 @@ def judge(facts: Facts, *, is_durable: bool, is_serverless: bool = False) -> Ite
             yield from _worst(nodes, lambda info: _replication(info, is_durable=is_durable))
         if is_of_cluster(facts.infos[0]):
             yield _spread(facts)
-    yield _listpacks(facts, is_serverless=is_serverless)
+    if not is_serverless:
+        yield _listpacks(facts)
     if is_durable:
         yield _pending(facts.pending)
 
@@ -269,7 +270,7 @@ def spread(by_bucket: Sequence[int], slots: Sequence[tuple[int, int, str]]) -> C
     return nodes
 
 
-def _listpacks(facts: Facts, *, is_serverless: bool) -> Finding:
+def _listpacks(facts: Facts) -> Finding:
     subject, encodings = "hash encoding", facts.encodings
     if encodings is None:
         return unknown(
@@ -280,8 +281,6 @@ def _listpacks(facts: Facts, *, is_serverless: bool) -> Finding:
     if not encodings:
         return ok(subject, "no session to look at")
     tables = sum(encoding == "hashtable" for encoding in encodings)
-    if tables and is_serverless:
-        return ok(subject, f"{tables} of {len(encodings)} sessions are kept as tables")
     if tables:
         return advice(
             subject,

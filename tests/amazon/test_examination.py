@@ -196,7 +196,7 @@ def test_nothing_is_advised_that_a_serverless_cache_does_not_have(serverless, se
     assert "replication" not in findings
     assert findings["eviction policy"].level == "advice"
     assert findings["eviction policy"].mend.startswith("Use the engine cached_db")
-    assert findings["hash encoding"].level == "ok"
+    assert "hash encoding" not in findings
     assert findings["memory"].level == "ok"
     mends = " ".join(finding.mend for finding in findings.values())
     for absent in ("parameter group", "replica", "maxmemory", "node type"):
