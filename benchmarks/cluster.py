@@ -88,7 +88,7 @@ def measure(amounts: Amounts) -> dict[str, Any]:
     traffic, commands = _behind_relays(amounts)
     with ExitStack() as stack:
         place = _place(stack)
-        cluster = stack.enter_context(ValkeyCluster())
+        cluster = stack.enter_context(ValkeyCluster(restricted=False))
         alone = stack.enter_context(redis.Redis(port=place.port))
         nodes = {
             f"primary {number}": stack.enter_context(node.client())
@@ -174,7 +174,7 @@ def _behind_relays(amounts: Amounts) -> tuple[rounds.Table, rounds.Table]:
 @contextmanager
 def _relayed_cluster() -> Iterator[list[Relay]]:
     """Give way to relays in front of a cluster's nodes; clients are told of no other way."""
-    with ValkeyCluster(replicas=False) as cluster, ExitStack() as stack:
+    with ValkeyCluster(replicas=False, restricted=False) as cluster, ExitStack() as stack:
         yield cluster.put_behind(stack, Relay)
 
 

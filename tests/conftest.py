@@ -69,7 +69,7 @@ def server() -> Iterator[Valkey]:
 
 @pytest.fixture
 def valkey(server: Valkey, settings) -> Iterator[redis.Redis]:
-    """An empty store that sessions are kept in, as a redis-py client sees it."""
+    """An empty store that sessions are kept in, as its administrator sees it."""
     client = server.client()
     client.flushall()
     # Whichever test ran before: a script that the server does not know costs one more round trip.

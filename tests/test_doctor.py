@@ -306,7 +306,7 @@ def test_a_replica_that_is_not_heard_of_is_a_problem(settings):
 
 
 def test_large_values_are_advised_of_the_compact_encoding(settings):
-    with Valkey() as server:
+    with Valkey(restricted=False) as server:
         point_sessions_at(settings, server.url)
         for size in (10, 150):
             session = SessionStore()

@@ -184,7 +184,7 @@ def test_a_credential_provider_is_asked_by_every_kind_of_client():
 
 
 def test_a_projects_other_cache_may_lie_in_a_cluster(settings):
-    with ValkeyCluster(replicas=False) as cluster:
+    with ValkeyCluster(replicas=False, restricted=False) as cluster:
         others = copy.deepcopy(settings.CACHES)
         others["other"] = {
             "BACKEND": "django_redis.cache.RedisCache",

@@ -54,7 +54,7 @@ def engine(request, settings, store_class, server, tmp_path, monkeypatch):
         import redis_sessions.settings
         from redis_sessions.session import RedisServer
 
-        with redis.Redis(port=server.port, db=1) as client:
+        with redis.Redis.from_url(f"{server.administrators_url}/1") as client:
             client.flushdb()
             monkeypatch.setattr(redis_sessions.settings, "SESSION_REDIS_CONNECTION_OBJECT", client)
             monkeypatch.setattr(redis_sessions.settings, "SESSION_REDIS_PREFIX", "before")
@@ -71,7 +71,7 @@ def engine(request, settings, store_class, server, tmp_path, monkeypatch):
     backend = kinds.get(request.param, "django.core.cache.backends.redis.RedisCache")
     settings.CACHES = {
         **copy.deepcopy(settings.CACHES),
-        "before": {"BACKEND": backend, "LOCATION": f"{server.url}/1"},
+        "before": {"BACKEND": backend, "LOCATION": f"{server.administrators_url}/1"},
     }
     caches["before"].clear()
     settings.ELASTICACHE_SESSIONS = {"PREVIOUS_CACHE_ALIAS": "before"}

@@ -234,7 +234,7 @@ class TestAChange:
 
     def test_of_the_caches_is_in_force_at_once(self, settings, server, new_session):
         session = new_session(a=1)
-        point_sessions_at(settings, f"{server.url}/7")
+        point_sessions_at(settings, f"{server.administrators_url}/7")
         assert SessionStore(session.session_key).get("a") is None
 
     def test_back_to_good_ends_the_trouble(self, valkey, settings):

@@ -17,5 +17,5 @@
 ``test_lost_node``
     What staff sees and ends meanwhile.
 ``test_serverless``
-    Under a user that may not do what ElastiCache Serverless does not offer.
+    Whether anything was asked for that ElastiCache Serverless does not offer.
 """

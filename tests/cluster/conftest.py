@@ -27,10 +27,10 @@ def steady_cluster() -> Iterator[ValkeyCluster]:
 
 @pytest.fixture
 def valkey(steady_cluster: ValkeyCluster, settings) -> Iterator[redis.RedisCluster]:
-    """An empty cluster that sessions are kept in, as a redis-py client sees it."""
+    """An empty cluster that sessions are kept in, as its administrator sees it."""
     steady_cluster.flush()
     point_sessions_at_cluster(settings, steady_cluster)
-    client = ClusterClient.from_url(steady_cluster.url, socket_timeout=10)
+    client = ClusterClient.from_url(steady_cluster.administrators_url, socket_timeout=10)
     yield client
     client.close()
 

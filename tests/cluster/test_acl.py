@@ -46,7 +46,7 @@ def valkey(cluster, settings) -> Iterator[redis.RedisCluster]:
     """Keep sessions in an empty cluster as that user; see it as one that may do everything."""
     cluster.flush()
     as_that_user(settings, cluster)
-    client = ClusterClient.from_url(cluster.url, socket_timeout=10)
+    client = ClusterClient.from_url(cluster.administrators_url, socket_timeout=10)
     yield client
     client.close()
 

@@ -749,7 +749,7 @@ class TestTheCacheAlias:
     def test_is_djangos_setting(self, session, settings, server, open_session):
         settings.CACHES = {
             **settings.CACHES,
-            "others": settings.CACHES["sessions"] | {"LOCATION": f"{server.url}/5"},
+            "others": settings.CACHES["sessions"] | {"LOCATION": f"{server.administrators_url}/5"},
         }
         settings.SESSION_CACHE_ALIAS = "others"
         session.set("a", 1)

@@ -2,6 +2,8 @@
 
 ``valkey``
     `Valkey`: a Valkey, Redis or Sentinel process on a loopback port, to kill, freeze and restart.
+``serverless``
+    What ElastiCache Serverless refuses, and every server to those who come by its ``url``.
 ``releases``, ``configuration``, ``process``
     Where the server programs are; what their configuration files say; a child that is not leaked.
 ``relay``

@@ -28,9 +28,10 @@ NODE_TIMEOUT_SECONDS = 1.0
 class ValkeyCluster:
     """Primaries with the slots in equal parts, and replicas that take over from them.
 
-    ``config`` and ``acl`` are those of every node. With ``full_coverage`` the whole cluster refuses
-    to serve while one slot is not covered, as the servers' own default is. With a ``network`` all
-    that is said to a node goes through it, but for what a test says through ``Valkey.client()``.
+    ``config``, ``acl`` and ``restricted`` are those of every node. With ``full_coverage`` the whole
+    cluster refuses to serve while one slot is not covered, as the servers' own default is. With a
+    ``network`` all that is said to a node goes through it, but for what a test says through
+    ``Valkey.client()``.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class ValkeyCluster:
         config: Mapping[str, str] | None = None,
         acl: Sequence[str] = (),
         network: Network | None = None,
+        restricted: bool = True,
     ) -> None:
         settings = {
             "cluster-enabled": "yes",
@@ -57,7 +59,8 @@ class ValkeyCluster:
 
         def node() -> Valkey:
             place = network.new_place() if network else None
-            made = Valkey(release, config=settings | (place.settings if place else {}), acl=acl)
+            lines = settings | (place.settings if place else {})
+            made = Valkey(release, config=lines, acl=acl, restricted=restricted)
             if place:
                 self._places[made] = place
             return made
@@ -95,6 +98,12 @@ class ValkeyCluster:
         """The URL of a node, as that of a configuration endpoint."""
         first = self.primaries[0]
         return first.url.replace(f":{first.port}", f":{self.port_of(first)}")
+
+    @property
+    def administrators_url(self) -> str:
+        """The same for who may do all."""
+        first = self.primaries[0]
+        return first.administrators_url.replace(f":{first.port}", f":{self.port_of(first)}")
 
     def port_of(self, node: Valkey) -> int:
         """Return the port that a node announces."""
@@ -183,15 +192,20 @@ class ValkeyCluster:
         self.begin_move(slot, source, target)
         with source.client() as client:
             while keys := client.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 10):
-                client.execute_command(
-                    *("MIGRATE", target.host, target.port, "", 0, 5000, "KEYS", *keys)
-                )
+                self.move_keys(keys, source, target)
         self.end_move(slot, target)
 
     def begin_move(self, slot: int, source: Valkey, target: Valkey) -> None:
         """Have both know that a slot is on its way; its keys are still where they were."""
         self._tell(target, "SETSLOT", slot, "IMPORTING", self._id(source))
         self._tell(source, "SETSLOT", slot, "MIGRATING", self._id(target))
+
+    def move_keys(self, keys: Sequence[bytes], source: Valkey, target: Valkey) -> None:
+        """Move keys of a slot that is on its way."""
+        username, password = target.administrator
+        signing_in = ("AUTH2", username, password) if username else ()
+        words = ("MIGRATE", target.host, target.port, "", 0, 5000, *signing_in, "KEYS", *keys)
+        self._ask(source, *words)
 
     def end_move(self, slot: int, target: Valkey) -> None:
         """Have every primary know who has the slot."""

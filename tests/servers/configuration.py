@@ -18,6 +18,7 @@ class Peer:
     """Another server that this one follows or monitors."""
 
     port: int
+    username: str
     password: str
 
 
@@ -33,7 +34,7 @@ def basics(*, port: int, directory: Path, password: str) -> dict[str, str]:
     return settings | ({"requirepass": password} if password else {})
 
 
-def store(release: Release, *, replica_of: Peer | None, password: str) -> dict[str, str]:
+def store(release: Release, *, replica_of: Peer | None, itself: Peer) -> dict[str, str]:
     """Return the settings of a data server, which persists nothing and ends and syncs at once."""
     settings = {
         "save": "",
@@ -44,11 +45,13 @@ def store(release: Release, *, replica_of: Peer | None, password: str) -> dict[s
     if release != "redis-6.2":
         # There DEBUG is never refused, and a primary that ends waits for no replica.
         settings |= {"enable-debug-command": "local", "shutdown-timeout": "0"}
-    # A primary needs it too, once a failover has made it a replica. Valkey's newer name for it is
-    # unknown to Redis; this one is known to both.
-    primary_password = replica_of.password if replica_of else password
-    if primary_password:
-        settings["masterauth"] = primary_password
+    # A primary needs them too, once a failover has made it a replica. Valkey's newer names for
+    # them are unknown to Redis; these are known to both.
+    primary = replica_of or itself
+    if primary.password:
+        settings["masterauth"] = primary.password
+    if primary.username:
+        settings["masteruser"] = primary.username
     if replica_of:
         settings["replicaof"] = f"{LOOPBACK} {replica_of.port}"
     return settings
@@ -63,6 +66,8 @@ def sentinel(*, monitors: Peer, quorum: int) -> dict[str, str]:
     }
     if monitors.password:
         settings[f"sentinel auth-pass {SERVICE_NAME}"] = monitors.password
+    if monitors.username:
+        settings[f"sentinel auth-user {SERVICE_NAME}"] = monitors.username
     return settings
 
 

@@ -17,7 +17,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from . import configuration
+from . import configuration, serverless
 from .configuration import SERVICE_NAME, Peer
 from .ports import LOOPBACK, free_port
 from .process import Process
@@ -37,6 +37,9 @@ class Valkey:
     lines of the configuration file, ``acl`` adds users ("app on >secret ~* +@all"). With
     ``replica_of`` it starts as a replica; with ``sentinel`` it is a Sentinel that monitors the
     server ``monitors`` under the name `SERVICE_NAME`.
+
+    Whoever comes by ``url`` may not do what ElastiCache Serverless refuses, so that nothing
+    relies on that; ``client()`` is the administrator's. With ``restricted=False`` both may do all.
     """
 
     host = LOOPBACK
@@ -52,6 +55,7 @@ class Valkey:
         sentinel: bool = False,
         monitors: "Valkey | None" = None,
         quorum: int = 1,
+        restricted: bool = True,
     ) -> None:
         if sentinel != (monitors is not None):
             raise ValueError("sentinel=True and monitors=SERVER belong together: give both.")
@@ -62,6 +66,7 @@ class Valkey:
         self.monitors = monitors
         self._quorum = quorum
         self._config = dict(config or {})
+        self._is_restricted = restricted and not sentinel
         self._acl = tuple(acl)
         self._directory: Path | None = None
         self._process: Process | None = None
@@ -93,6 +98,20 @@ class Valkey:
     def url(self) -> str:
         """The server's URL, with its password when it has one."""
         userinfo = f":{quote(self.password, safe='')}@" if self.password else ""
+        return f"redis://{userinfo}{self.host}:{self.port}"
+
+    @property
+    def administrator(self) -> tuple[str | None, str | None]:
+        """The name and the password of who may do all; None: the default user, no password."""
+        if self._is_restricted:
+            return serverless.NAME, serverless.PASSWORD
+        return None, self.password or None
+
+    @property
+    def administrators_url(self) -> str:
+        """The URL for who may do all, as to use other databases than the first."""
+        username, password = self.administrator
+        userinfo = f"{username or ''}:{quote(password, safe='')}@" if password else ""
         return f"redis://{userinfo}{self.host}:{self.port}"
 
     @property
@@ -161,7 +180,10 @@ class Valkey:
             (self._made_directory() / "dump.rdb").unlink(missing_ok=True)
 
     def client(self, *, username: str | None = None, password: str | None = None) -> redis.Redis:
-        """Return a new client that answers in bytes and retries nothing; stop() closes it."""
+        """Return a new client, the administrator's unless another user is named.
+
+        It answers in bytes and retries nothing; stop() closes it.
+        """
         client = self._new_client(username=username, password=password)
         self._clients.append(client)
         return client
@@ -178,11 +200,13 @@ class Valkey:
     def _new_client(
         self, *, username: str | None = None, password: str | None = None
     ) -> redis.Redis:
+        if username is None and password is None:
+            username, password = self.administrator
         return redis.Redis(
             host=self.host,
             port=self.port,
             username=username,
-            password=(self.password if password is None else password) or None,
+            password=password or None,
             socket_timeout=ANSWER_SECONDS,
             socket_connect_timeout=ANSWER_SECONDS,
             retry=Retry(NoBackoff(), 0),
@@ -240,11 +264,19 @@ class Valkey:
         # Written once: Sentinels and failovers rewrite it, and a restart has to find that.
         path = self._made_directory() / "server.conf"
         if not path.exists():
-            path.write_text(configuration.rendered(self._settings(path.parent), acl=self._acl))
+            acl = [*self._usual_users(), *self._acl]
+            path.write_text(configuration.rendered(self._settings(path.parent), acl=acl))
         return path
 
+    def _usual_users(self) -> list[str]:
+        if not self._is_restricted:
+            return []
+        return [serverless.user(self.release, password=self.password), serverless.ADMINISTRATOR]
+
     def _settings(self, directory: Path) -> dict[str, str]:
-        settings = configuration.basics(port=self.port, directory=directory, password=self.password)
+        # Of a restricted server the rule of the default user has the password.
+        password = "" if self._is_restricted else self.password
+        settings = configuration.basics(port=self.port, directory=directory, password=password)
         return settings | self._settings_of_its_role() | self._config
 
     def _settings_of_its_role(self) -> dict[str, str]:
@@ -253,11 +285,12 @@ class Valkey:
         return configuration.store(
             self.release,
             replica_of=self.replica_of._as_peer() if self.replica_of else None,
-            password=self.password,
+            itself=self._as_peer(),
         )
 
     def _as_peer(self) -> Peer:
-        return Peer(port=self.port, password=self.password)
+        username, password = self.administrator
+        return Peer(port=self.port, username=username or "", password=password or "")
 
     def _made_directory(self) -> Path:
         if self._directory is None:

@@ -93,6 +93,26 @@ def test_it_asks_for_its_password(release: Release) -> None:
             server.client(password="wrong").ping()
 
 
+@pytest.mark.parametrize("command", ["KEYS *", "CONFIG GET port", "SELECT 1", "SLOWLOG GET"])
+def test_whoever_comes_by_its_url_is_refused_what_serverless_refuses(
+    server: Valkey, command: str
+) -> None:
+    with redis.Redis.from_url(server.url) as client:
+        assert client.set("key", "value")
+        with pytest.raises(redis.exceptions.NoPermissionError):
+            client.execute_command(*command.split())
+    for url in (server.administrators_url, f"{server.administrators_url}/1"):
+        with redis.Redis.from_url(url) as client:
+            client.execute_command(*command.split())
+
+
+def test_a_test_may_say_otherwise(release: Release) -> None:
+    with Valkey(release, restricted=False) as server:
+        for url in (server.url, server.administrators_url):
+            with redis.Redis.from_url(url) as client:
+                assert client.keys() == []
+
+
 def test_it_knows_the_users_of_its_acl(release: Release) -> None:
     with Valkey(release, acl=["app on >secret ~app:* +get +set"]) as server:
         app = server.client(username="app", password="secret")
