@@ -56,7 +56,9 @@ def look() -> Sizes:
     every = sum(live.count())
     seen = live.sample(_FIRST)
     # The first tell how many more may be asked for.
-    limit = min(MOST_SEEN, MOST_SEEN_BYTES * len(seen) // max(1, _bytes(seen)))
+    limit = MOST_SEEN
+    if seen:
+        limit = min(limit, MOST_SEEN_BYTES * len(seen) // max(1, _bytes(seen)))
     if len(seen) < min(every, limit):
         seen = live.sample(limit)
     return examine(seen, every)

@@ -12,6 +12,8 @@ from django_elasticache_sessions import live, sizes
 from django_elasticache_sessions.backends.cache import SessionStore
 from django_elasticache_sessions.conf import get_configuration
 
+from .contents import session_hashes
+
 
 @pytest.fixture
 def sixty_sessions(engine) -> None:
@@ -74,6 +76,18 @@ def test_a_look_takes_five_statements_at_most(sixty_sessions, settings):
         assert sizes.look().seen == 60
     # A count; then twice what follows a random place, and where that is too little, what is first.
     assert 3 <= len(captured) <= 5
+
+
+@pytest.mark.parametrize("engine", ["cache"], indirect=True)
+def test_evicted_sessions_hide_no_others(engine, valkey, monkeypatch):
+    """Their entries stay in the index until they expire; the first drawn may all be such."""
+    monkeypatch.setattr(sizes, "_FIRST", 1)
+    naming = get_configuration().naming
+    make_sixty(engine)
+    _, *evicted = [key for key in session_hashes(valkey) if naming.from_hash_key(key)]
+    valkey.delete(*evicted)
+    for _ in range(5):
+        assert sizes.look().seen == 1
 
 
 def test_where_sessions_are_large_fewer_are_looked_at(sixty_sessions, monkeypatch):
