@@ -11,20 +11,21 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from django.contrib.sessions.backends.base import CreateError
 
 from . import operations, outbox, rows, scripts
 from .conf import get_configuration
+from .ending import LACKS_END, delete
+from .ending import end_all as end_all
 from .exceptions import (
     DatabaseUnavailable,
     InvalidValue,
     ReplyTooLarge,
     SessionStoreUnavailable,
 )
-from .homes import Homes, ask_cache, ask_database, drop_if_stale, get_homes
-from .keys import Naming, SessionName, portions
+from .homes import Homes, ask_cache, ask_database, drop_if_stale, get_homes, try_cache
+from .keys import Naming, SessionName
 from .operations import (
     MISSING,
     NAME_TAKEN,
@@ -110,7 +111,7 @@ def create(naming: Naming, name: SessionName, new: NewSession) -> Operation[bool
     except DatabaseUnavailable:
         return (yield from outbox.create(homes, naming, name, new))
     if is_new:
-        yield from _try_cache(homes, _creation(naming, name, new, is_counted=True))
+        yield from try_cache(homes, _creation(naming, name, new, is_counted=True))
     return is_new
 
 
@@ -150,7 +151,7 @@ def _save_through(
     except DatabaseUnavailable:
         return (yield from outbox.save(homes, naming, stored, change))
     if version == MISSING:
-        yield from _try_cache(homes, _end(naming, stored.name))
+        yield from try_cache(homes, _end(naming, stored.name))
         return MISSING
     for _ in range(_FOLLOW_ATTEMPTS):
         commands = (
@@ -215,7 +216,7 @@ def _rotate_through(
         left = yield from ask_database(homes, rows.load, (old.name.digest,))
         if left:
             return OTHER_VERSION
-        yield from _try_cache(homes, _end(naming, old.name))
+        yield from try_cache(homes, _end(naming, old.name))
         return MISSING
     commands = [
         *_end(naming, old.name, is_counted=False),
@@ -228,57 +229,11 @@ def _rotate_through(
     except SessionStoreUnavailable:
         yield from _mark_stale(homes, (old.name,), is_marked=is_stale)
         return 1
-    if lacking == _LACKS_END:
+    if lacking == LACKS_END:
         # Ended while the database was unavailable, which could not know.
         yield from delete(naming, (name,), user_tag=new.user_tag)
         return MISSING
     return 1
-
-
-def delete(
-    naming: Naming, names: Sequence[SessionName], *, user_tag: str, user_tags: Sequence[str] = ()
-) -> Operation[int]:
-    """See operations.delete(). Where nobody can tell whether they lived, all count.
-
-    `user_tags`, in the place of `user_tag`, are those of all of them, as their rows have them.
-    """
-    homes = get_homes()
-    digests = tuple(name.digest for name in names)
-    is_stale = homes.cache.is_open
-    forgetting = [
-        operations.forget_user(naming, tag, name)
-        for tag, name in zip(user_tags or (user_tag,), names, strict=False)
-        if tag
-    ]
-    try:
-        # A session that was never in the database may be in a cache that cannot be asked.
-        count = yield from ask_database(
-            homes, rows.end, digests, cache_stale=is_stale, is_known=not is_stale
-        )
-    except DatabaseUnavailable:
-        yield from outbox.end(homes, naming, names, forgetting)
-        return len(names)
-    of_buckets = portions(names)
-    commands = (*outbox.end_commands(naming, of_buckets), *forgetting)
-    try:
-        replies = yield from ask_cache(homes, commands)
-    except SessionStoreUnavailable:
-        if not is_stale:
-            yield from ask_database(homes, rows.end, digests, cache_stale=True, is_known=False)
-        homes.has_marked = True
-        return count
-    found = [
-        (name, tag, lacking)
-        for portion, reply in zip(of_buckets, replies, strict=False)
-        for name, tag, lacking in zip(portion, reply[::2], reply[1::2], strict=True)
-    ]
-    if any(lacking == _LACKS_SESSION for _, _, lacking in found):
-        count = yield from ask_database(homes, rows.end, digests, cache_stale=False, is_known=False)
-    if not forgetting:
-        left = [operations.forget_user(naming, tag.decode(), name) for name, tag, _ in found if tag]
-        if left:
-            yield from _try_cache(homes, tuple(left))
-    return count
 
 
 def prune(naming: Naming) -> Operation[int]:
@@ -379,15 +334,7 @@ def _heal(
             run(scripts.DROP, (name.hash_key, name.index_key), (name.sid, 0, "?", token))
             for name, token in lease.items()
         ]
-    yield from _try_cache(homes, tuple(commands))
-
-
-def _try_cache(homes: Homes, commands: tuple[Command, ...]) -> Operation[list[Any] | None]:
-    """Tell the cache what it may as well not know."""
-    try:
-        return (yield from ask_cache(homes, commands))
-    except SessionStoreUnavailable:
-        return None
+    yield from try_cache(homes, tuple(commands))
 
 
 def _mark_stale(homes: Homes, names: Sequence[SessionName], *, is_marked: bool) -> Operation[None]:
@@ -433,7 +380,5 @@ def _content(name: SessionName, new: NewSession) -> rows.Content:
 _ENDED = -1
 _DROPPED = 0
 _FOLLOW_ATTEMPTS = 3
-# What the database lacked of a session that was ended.
-_LACKS_SESSION, _LACKS_END = 1, 2
 _SWEEP_ROWS = 1000
 _HAND_OVER_SESSIONS = 20

@@ -191,6 +191,14 @@ def ask_cache(homes: Homes, commands: tuple[Command, ...]) -> Operation[list[Any
     return replies
 
 
+def try_cache(homes: Homes, commands: tuple[Command, ...]) -> Operation[list[Any] | None]:
+    """Tell the cache what it may as well not know."""
+    try:
+        return (yield from ask_cache(homes, commands))
+    except SessionStoreUnavailable:
+        return None
+
+
 def _ask_and_count(homes: Homes, commands: tuple[Command, ...]) -> Operation[list[Any]]:
     """Yield commands, and with them what this process has counted."""
     counts = homes.occurrences.take()

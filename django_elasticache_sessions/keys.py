@@ -44,21 +44,20 @@ _CHARACTERS = bytes(ord(VALID_KEY_CHARS[byte % len(VALID_KEY_CHARS)]) for byte i
 
 
 class SessionName(NamedTuple):
-    """Where one session lies: its `sid`, its hash and the live index of its bucket."""
+    """Where one session lies: its `sid`, its hash and the live index of its bucket.
+
+    `digest` has the 16 bytes that `sid` stands for.
+    """
 
     sid: str
     bucket: int
     hash_key: str
+    digest: bytes
 
     @property
     def index_key(self) -> str:
         """The key of its bucket's live index."""
         return self.hash_key.removesuffix(self.sid) + "live"
-
-    @property
-    def digest(self) -> bytes:
-        """The 16 bytes that `sid` stands for."""
-        return urlsafe_b64decode(self.sid + "==")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +97,13 @@ class Naming:
         if match is None or text[: match.start()] != self.prefix:
             return None
         bucket, sid = int(match[1]), match[2]
-        return SessionName(sid, bucket, text)
+        return SessionName(sid, bucket, text, urlsafe_b64decode(sid + "=="))
 
     def from_digest(self, digest: bytes) -> SessionName:
         """Return the name that `SessionName.digest` was taken of."""
         sid = _text(digest)
         bucket = int.from_bytes(digest[:4], "big") % self.buckets
-        return SessionName(sid, bucket, f"{self.prefix}:{{{bucket}}}:{sid}")
+        return SessionName(sid, bucket, f"{self.prefix}:{{{bucket}}}:{sid}", digest)
 
     def from_sid(self, sid: str) -> SessionName:
         """Return the name with this `sid`. Raises `ValueError` where it cannot be one."""

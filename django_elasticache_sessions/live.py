@@ -114,7 +114,8 @@ async def apage(
 def sample(limit: int = 100) -> list[LiveSession]:
     """Return up to `limit` sessions (at most 1000) drawn at random, or all where there are no more.
 
-    Each is as likely as any other. Raises `ValueError` for another limit.
+    Each is as likely as any other. Raises `ValueError` for another limit, `TypeError` for one that
+    is no whole number.
     """
     return _run(_sample(limit))
 
@@ -127,7 +128,7 @@ async def asample(limit: int = 100) -> list[LiveSession]:
 def for_user(user: Model | str | int, *, limit: int | None = None) -> list[LiveSession]:
     """Return a user's sessions, the last saved first. Takes a user or a user's primary key.
 
-    With `limit` only so many, those that expire last.
+    With `limit` (at most 1000) only so many, those that expire last. Raises as sample() does.
     """
     return _run(_for_user(user, limit))
 
@@ -282,7 +283,7 @@ def _page(after: str | None, limit: int, *, before: str | None, kind: Kind) -> O
 
 
 def _sample(limit: int) -> Operation[list[LiveSession]]:
-    if not 1 <= limit <= MAX_PAGE:
+    if not 1 <= (limit := index(limit)) <= MAX_PAGE:
         raise ValueError(f"limit is {limit}, expected 1 to {MAX_PAGE}.")
     naming = get_configuration().naming
     found = yield from _ask(lambda source: source.sample(naming, limit=limit, wanted=_WANTED))
@@ -290,7 +291,7 @@ def _sample(limit: int) -> Operation[list[LiveSession]]:
 
 
 def _for_user(user: Model | str | int, limit: int | None) -> Operation[list[LiveSession]]:
-    if limit is not None and not 1 <= limit <= MAX_PAGE:
+    if limit is not None and not 1 <= (limit := index(limit)) <= MAX_PAGE:
         raise ValueError(f"limit is {limit}, expected 1 to {MAX_PAGE}.")
     naming, user_id = get_configuration().naming, user_id_of(user)
     found = yield from _ask(
@@ -336,30 +337,19 @@ def _describe(naming: Naming, names: Sequence[SessionName]) -> Operation[list[De
 
 
 def _end_all(session_ids: Collection[str], reason: str) -> Operation[int]:
-    names, ended = _names(session_ids), 0
+    naming, store_class = get_configuration().naming, get_store_class()
+    names, count = _names(session_ids), 0
     failure: PartUnavailable | None = None
     for start in range(0, len(names), _BATCH):
         batch = names[start : start + _BATCH]
-        try:
-            ended += yield from _end_batch(batch, reason)
-        except PartUnavailable as problem:
-            failure = problem
-            # Of which nothing is known. What other nodes have ended is ended, and is to be told.
-            for name in batch:
-                try:
-                    yield from _end_batch([name], reason)
-                except PartUnavailable:
-                    continue
+        ended, problem = yield from store_class._operations.end_all(naming, batch)
+        # What other nodes have ended is ended, and is to be told.
+        yield from announce_ends(store_class, (name.sid for name in ended), reason)
+        count += len(ended)
+        failure = problem or failure
     if failure:
         raise failure
-    return ended
-
-
-def _end_batch(names: Sequence[SessionName], reason: str) -> Operation[int]:
-    naming = get_configuration().naming
-    ended: int = yield from get_store_class()._operations.delete(naming, names, user_tag="")
-    yield from announce_ends(get_store_class(), (name.sid for name in names), reason)
-    return ended
+    return count
 
 
 def _end_for_user(

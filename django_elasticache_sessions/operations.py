@@ -9,12 +9,13 @@ The drivers run it, synchronously or not. A reply is `bytes`, an `int`, a list o
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from . import scripts
-from .exceptions import ForeignType, InvalidValue
+from .exceptions import ForeignType, InvalidValue, PartUnavailable
 from .fields import MAX_FIELDS, METADATA_PREFIX, loaded_name, stored_name
 from .keys import Naming, SessionName
 
@@ -30,6 +31,13 @@ class Dispensable(tuple[Word, ...]):
     """
 
     __slots__ = ()
+
+
+class Ended(NamedTuple):
+    """Sessions that were ended; and why others were not, where a node of a cluster is lost."""
+
+    names: list[SessionName]
+    failure: PartUnavailable | None = None
 
 
 class Call(Protocol):
@@ -199,34 +207,54 @@ def rotate(
     return _number((yield tuple(commands))[0])
 
 
-def delete(naming: Naming, names: Sequence[SessionName], *, user_tag: str) -> Operation[int]:
-    """End a session under all its names, or several; take them out of their users' indexes.
+def delete(naming: Naming, names: Sequence[SessionName], *, user_tag: str) -> Operation[bool]:
+    """End a session under all its names; take it out of its user's index.
 
-    `user_tag`, where it is known, is the first one's and saves a round trip. Return how many there
-    were.
+    `user_tag`, where it is known, saves a round trip. Return whether there was one.
     """
-    commands = [
+    if not user_tag:
+        ended, failure = yield from end_all(naming, names)
+        if failure:
+            raise failure
+        return bool(ended)
+    replies = yield (*_deletions(naming, names), forget_user(naming, user_tag, names[0]))
+    return any(reply is not None for reply in replies[: len(names)])
+
+
+def end_all(naming: Naming, names: Sequence[SessionName]) -> Operation[Ended]:
+    """End sessions; take them out of their users' indexes."""
+    replies, failure = yield from _in_parts(_deletions(naming, names))
+    found = [
+        (name, tag.decode())
+        for name, tag in zip(names, replies, strict=False)
+        if isinstance(tag, bytes)
+    ]
+    forgetting = forget_users(naming, found)
+    if forgetting:
+        _, not_forgotten = yield from _in_parts(tuple(forgetting))
+        failure = failure or not_forgotten
+    return Ended([name for name, _ in found], failure)
+
+
+def _in_parts(
+    commands: tuple[Command, ...],
+) -> Operation[tuple[Sequence[Any], PartUnavailable | None]]:
+    """Yield commands; return the replies that came, and why others did not."""
+    try:
+        return (yield commands), None
+    except PartUnavailable as problem:
+        return problem.replies, problem
+
+
+def _deletions(naming: Naming, names: Sequence[SessionName]) -> tuple[Command, ...]:
+    return tuple(
         run(
             scripts.DELETE,
             (name.hash_key, name.index_key, naming.events(name.bucket)),
             (name.sid,),
         )
         for name in names
-    ]
-    if user_tag:
-        commands.append(forget_user(naming, user_tag, names[0]))
-    replies = yield tuple(commands)
-    count = sum(reply is not None for reply in replies[: len(names)])
-    if user_tag:
-        return count
-    left = [
-        forget_user(naming, tag.decode(), name)
-        for name, tag in zip(names, replies, strict=True)
-        if isinstance(tag, bytes) and tag
-    ]
-    if left:
-        yield tuple(left)
-    return count
+    )
 
 
 def prune(naming: Naming) -> Operation[int]:
@@ -333,6 +361,15 @@ def index_user(naming: Naming, tag: str, name: SessionName, ttl: int) -> Command
 def forget_user(naming: Naming, tag: str, name: SessionName) -> Command:
     """Return the command that takes a session out of a user's index."""
     return ("ZREM", naming.user_index(tag), name.sid)
+
+
+def forget_users(naming: Naming, found: Iterable[tuple[SessionName, str]]) -> list[Command]:
+    """Return the commands that take sessions out of the indexes of their users, where they have."""
+    sids: dict[str, list[str]] = defaultdict(list)
+    for name, tag in found:
+        if tag:
+            sids[tag].append(name.sid)
+    return [("ZREM", naming.user_index(tag), *of_user) for tag, of_user in sids.items()]
 
 
 def _events(naming: Naming, name: SessionName, *, is_end: bool) -> tuple[str, ...]:

@@ -44,6 +44,7 @@ NOT_HERE = -1
 TOO_MANY = -2
 _DIRTY = b"~!"
 _ATTEMPTS = 5
+_ALL = rows.Conditions()
 
 
 def create(homes: Homes, naming: Naming, name: SessionName, new: NewSession) -> Operation[bool]:
@@ -135,11 +136,14 @@ def end_commands(
     *,
     keep_seconds: int = 0,
     is_counted: bool = True,
+    token: str = "",
+    conditions: rows.Conditions = _ALL,
 ) -> list[Command]:
     """Return the commands that end sessions, one for each portion; see portions().
 
-    `keep_seconds` is 0 where their rows have ended. It is not counted as an end where a session
-    goes on under another name.
+    `keep_seconds` is 0 where their rows have ended; with a token, whether they end is for their
+    rows to tell, after which unmark_commands() must follow. It is not counted as an end where a
+    session goes on under another name.
     """
     return [
         run(
@@ -150,9 +154,27 @@ def end_commands(
                 naming.events(portion[0].bucket),
                 *(name.hash_key for name in portion),
             ),
-            (keep_seconds, int(is_counted), *(name.sid for name in portion)),
+            (
+                keep_seconds,
+                int(is_counted),
+                token,
+                *conditions.words(),
+                *(name.sid for name in portion),
+            ),
         )
         for portion in of_buckets
+    ]
+
+
+def unmark_commands(naming: Naming, names: Iterable[SessionName], token: str) -> list[Command]:
+    """Return the commands that take away marks made with this token."""
+    return [
+        run(
+            scripts.UNMARK,
+            (naming.pending_set(portion[0].bucket), *(name.hash_key for name in portion)),
+            (token, *(name.sid for name in portion)),
+        )
+        for portion in portions(names)
     ]
 
 
@@ -263,7 +285,7 @@ def _read(homes: Homes, names: Sequence[SessionName]) -> Operation[list[_Found]]
 def _to_database(homes: Homes, found: Sequence[_Found]) -> Operation[Mapping[bytes, int]]:
     ended = tuple(item.name.digest for item in found if item.is_end)
     if ended:
-        yield from ask_database(homes, rows.end, ended, cache_stale=False, is_known=False)
+        yield from ask_database(homes, rows.end_unknown, ended, cache_stale=False)
     versions: dict[bytes, int] = {}
     for is_fenced in (False, True):
         pending = [

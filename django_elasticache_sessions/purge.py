@@ -1,13 +1,12 @@
 """Ending many sessions at once, and keeping the indexes tidy, for `clearsessions_cache`.
 
-Everything is done in batches: the memory is that of a batch, no script looks at more than a hundred
+Everything is done in batches: the memory is that of a batch, no script ends more than a hundred
 sessions, and whatever is cut off may be started again.
 """
 
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -20,16 +19,15 @@ from .exceptions import ForeignType
 from .homes import ask_database, get_homes
 from .keys import Naming, SessionName, is_sid, portions
 from .live import get_store_class
-from .operations import Operation, Word, run
+from .operations import Operation, run
+from .rows import NEVER, Conditions
 from .signals import announce_ends
 
 #: Sessions looked at in one round trip, where nobody says how many.
 BATCH_SIZE = 1000
-#: Rows lie in all buckets, and a script ends those of one: of a thousand rows, four.
-ROWS_BATCH_SIZE = 5000
-_NEVER = 2**53
-# To and from that script.
-_ANYBODY = "*"
+#: Those of rows, or of a user, lie in all buckets; a script ends those of one: of a thousand, four.
+SPREAD_BATCH_SIZE = 5000
+# From the script for hashes.
 _GONE = -1
 _REASON = "purged"
 
@@ -47,13 +45,9 @@ class Selection:
     user_ids: tuple[str, ...] = ()
     anonymous: bool = False
 
-    def saved_until(self) -> int:
-        """Return the latest time of the last save, in seconds since the epoch."""
-        return _ago(self.idle_for)
-
-    def created_until(self) -> int:
-        """Return the latest time of creation, in seconds since the epoch."""
-        return _ago(self.older_than)
+    def conditions(self, user_tag: str | None) -> Conditions:
+        """Return what holds for those of one user, of nobody (empty) or of all (`None`)."""
+        return Conditions(_ago(self.idle_for), _ago(self.older_than), user_tag)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +114,8 @@ class _Purge:
         self.store_class = store_class
         self.naming = naming
         self.has_rows = store_class._operations is fallback
-        self.batch_size = batch_size or (ROWS_BATCH_SIZE if self.has_rows else BATCH_SIZE)
+        self.batch_size = batch_size or BATCH_SIZE
+        self.spread_batch_size = batch_size or SPREAD_BATCH_SIZE
         self.dry_run = dry_run
         self.progress = progress
         self.tally = Tally()
@@ -129,52 +124,47 @@ class _Purge:
         for user_id in selection.user_ids:
             for user_tag in self.naming.user_tags(user_id):
                 if self.has_rows:
-                    yield from self._of_rows(selection, user_tag)
+                    yield from self._of_rows(selection.conditions(user_tag))
                 else:
                     index_key = self.naming.user_index(user_tag)
-                    yield from self._of_index(index_key, self._conditions(selection, user_tag))
+                    yield from self._of_index(
+                        index_key, selection.conditions(user_tag), self.spread_batch_size
+                    )
 
     def of_all(self, selection: Selection) -> Operation[None]:
+        conditions = selection.conditions("" if selection.anonymous else None)
         if self.has_rows:
-            yield from self._of_rows(selection, "" if selection.anonymous else None)
+            yield from self._of_rows(conditions)
             return
-        conditions = self._conditions(selection, "" if selection.anonymous else _ANYBODY)
         for index_key in self.naming.live_indexes():
-            yield from self._of_index(index_key, conditions)
+            yield from self._of_index(index_key, conditions, self.batch_size)
 
-    def _conditions(self, selection: Selection, whose: str) -> tuple[Word, ...]:
-        """Return what the script for hashes is told."""
-        return (int(self.dry_run), selection.saved_until(), selection.created_until(), whose)
-
-    def _of_rows(self, selection: Selection, user_tag: str | None) -> Operation[None]:
+    def _of_rows(self, conditions: Conditions) -> Operation[None]:
         last = b""
         while True:
             found = yield from ask_database(
                 get_homes(),
                 row_listing.following,
                 last,
-                self.batch_size,
-                saved_until=selection.saved_until(),
-                created_until=selection.created_until(),
-                user_tag=user_tag,
+                self.spread_batch_size,
+                conditions=conditions,
             )
             if not found:
                 return
             names = [self.naming.from_digest(sid) for sid, _ in found]
-            yield from self._end(names, [tag for _, tag in found])
+            ended = names
+            if not self.dry_run:
+                ended, _ = yield from fallback.end_all(
+                    self.naming, names, user_tags=[tag for _, tag in found], conditions=conditions
+                )
+                yield from self._announce(ended)
+            self._note(seen=len(names), ended=len(ended))
             last, _ = found[-1]
 
-    def _end(self, names: Sequence[SessionName], user_tags: Sequence[str]) -> Operation[None]:
-        ended = len(names)
-        if not self.dry_run:
-            ended = yield from fallback.delete(self.naming, names, user_tag="", user_tags=user_tags)
-            yield from self._announce(names)
-        self._note(seen=len(names), ended=ended)
-
-    def _of_index(self, index_key: str, conditions: tuple[Word, ...]) -> Operation[None]:
+    def _of_index(self, index_key: str, conditions: Conditions, batch_size: int) -> Operation[None]:
         cursor = b"0"
         while True:
-            [reply] = yield (("ZSCAN", index_key, cursor, "COUNT", self.batch_size),)
+            [reply] = yield (("ZSCAN", index_key, cursor, "COUNT", batch_size),)
             if isinstance(reply, ForeignType):
                 return
             cursor, entries = reply
@@ -183,7 +173,7 @@ class _Purge:
                 return
 
     def _of_names(
-        self, index_key: str, conditions: tuple[Word, ...], names: Sequence[SessionName]
+        self, index_key: str, conditions: Conditions, names: Sequence[SessionName]
     ) -> Operation[None]:
         found_in = portions(names)
         if not found_in:
@@ -196,32 +186,23 @@ class _Purge:
                     self.naming.events(portion[0].bucket),
                     *(name.hash_key for name in portion),
                 ),
-                (*conditions, *(name.sid for name in portion)),
+                (int(self.dry_run), *conditions.words(), *(name.sid for name in portion)),
             )
             for portion in found_in
         )
         looked_at = [name for portion in found_in for name in portion]
         tags = [tag for reply in replies for tag in reply]
         found = list(zip(looked_at, tags, strict=True))
-        ended = [(name, tag) for name, tag in found if isinstance(tag, bytes)]
+        ended = [(name, tag.decode()) for name, tag in found if isinstance(tag, bytes)]
         if not self.dry_run:
             gone = [name.sid for name, tag in found if tag == _GONE]
             if gone:
                 yield (("ZREM", index_key, *gone),)
-            yield from self._forget_users(ended)
+            forgetting = operations.forget_users(self.naming, ended)
+            if forgetting:
+                yield tuple(forgetting)
             yield from self._announce([name for name, _ in ended])
         self._note(seen=len(names), ended=len(ended))
-
-    def _forget_users(self, ended: Iterable[tuple[SessionName, bytes]]) -> Operation[None]:
-        sids: dict[bytes, list[str]] = defaultdict(list)
-        for name, tag in ended:
-            if tag:
-                sids[tag].append(name.sid)
-        if sids:
-            yield tuple(
-                ("ZREM", self.naming.user_index(tag.decode()), *of_user)
-                for tag, of_user in sids.items()
-            )
 
     def _announce(self, names: Iterable[SessionName]) -> Operation[None]:
         return announce_ends(self.store_class, (name.sid for name in names), _REASON)
@@ -293,4 +274,4 @@ def _batches(names: Sequence[SessionName], size: int) -> Iterator[Sequence[Sessi
 
 
 def _ago(age: timedelta | None) -> int:
-    return _NEVER if age is None else int(time.time() - age.total_seconds())
+    return NEVER if age is None else int(time.time() - age.total_seconds())

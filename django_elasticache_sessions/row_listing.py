@@ -19,6 +19,7 @@ from .homes import ask_database, get_homes
 from .keys import SID_BYTES, Naming, SessionName
 from .listing import Counts, Described, Kind, Place
 from .operations import Operation, StoredSession
+from .rows import Conditions
 
 _Found = Sequence[Any]
 _COLUMNS = "sid, created, saved, expires, version, user_tag"
@@ -143,26 +144,16 @@ def following(
     connection: BaseDatabaseWrapper,
     after: bytes,
     limit: int,
-    *,
-    saved_until: int,
-    created_until: int,
-    user_tag: str | None,
+    conditions: Conditions,
 ) -> list[tuple[bytes, str]]:
-    """Return live sessions that were saved and created so long ago: `sid`, in their order, and tag.
-
-    Times in seconds since the epoch; `user_tag` is that of the user whose sessions are meant, empty
-    for those without a user, `None` for all.
-    """
-    whose = "" if user_tag is None else " AND user_tag = %s"
+    """Return live sessions that are meant: `sid`, in their order, and the tag of the user."""
+    meant, parameters = conditions.sql()
     query = (
         f"SELECT sid, user_tag FROM {{table}} WHERE {_LIVE} AND sid > %s "
-        f"AND saved <= %s AND created <= %s{whose} ORDER BY sid LIMIT %s"
+        f"AND {meant} ORDER BY sid LIMIT %s"
     )
-    created_until_microseconds = min(created_until * 1_000_000, 2**63 - 1)
-    tags = () if user_tag is None else (user_tag,)
-    parameters = (after.hex(), saved_until, created_until_microseconds, *tags, limit)
     with connection.cursor() as cursor:
-        cursor.execute(sql(connection, query), parameters)
+        cursor.execute(sql(connection, query), [after.hex(), *parameters, limit])
         return [(bytes.fromhex(sid), tag) for sid, tag in cursor.fetchall()]
 
 

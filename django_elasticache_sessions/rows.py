@@ -6,7 +6,7 @@ whose clock is wrong neither ends nor prolongs a session.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from django.contrib.sessions.backends.base import CreateError
@@ -18,6 +18,8 @@ from .exceptions import InvalidValue
 
 #: Seconds that the row of an ended session stays, so that nothing brings the session back.
 ENDED_SECONDS = 3600
+#: A time that does not come, in seconds since the epoch.
+NEVER = 2**53
 #: In one statement; SQLite may take no more than 32,766 parameters.
 _INSERTED_ROWS = 1000
 
@@ -75,6 +77,38 @@ class Patch(NamedTuple):
     def step(self) -> int:
         """By how much the version rises: not at all for a touch."""
         return 1 if self.changed or self.removed or self.replace else 0
+
+
+class Conditions(NamedTuple):
+    """Which sessions are meant: saved and created no later than that, in seconds since the epoch.
+
+    `user_tag` is that of their user, empty for those without a user, `None` for all.
+    """
+
+    saved_until: int = NEVER
+    created_until: int = NEVER
+    user_tag: str | None = None
+
+    def words(self) -> tuple[int | str, int | str, str]:
+        """Return what scripts are told; see is_meant()."""
+        whose = "*" if self.user_tag is None else self.user_tag
+        if self == _NONE:
+            return "", "", whose
+        return self.saved_until, self.created_until, whose
+
+    def sql(self) -> tuple[str, list[Any]]:
+        """Return SQL that holds for their rows, and its parameters."""
+        created_until_microseconds = min(self.created_until * 1_000_000, 2**63 - 1)
+        where, parameters = (
+            "saved <= %s AND created <= %s",
+            [self.saved_until, created_until_microseconds],
+        )
+        if self.user_tag is None:
+            return where, parameters
+        return f"{where} AND user_tag = %s", [*parameters, self.user_tag]
+
+
+_NONE = Conditions()
 
 
 class Pending(NamedTuple):
@@ -167,26 +201,55 @@ def merge(connection: BaseDatabaseWrapper, patch: Patch, *, unless: int | None =
 
 
 def end(
-    connection: BaseDatabaseWrapper, sids: Sequence[bytes], *, cache_stale: bool, is_known: bool
-) -> int:
-    """End sessions for good; return how many there were.
+    connection: BaseDatabaseWrapper,
+    sids: Sequence[bytes],
+    *,
+    cache_stale: bool,
+    conditions: Conditions | None = None,
+) -> list[bytes]:
+    """End those sessions that live, and that are meant, for good; return their `sid`s.
 
-    Where they need not have a row (`not is_known`), one is inserted, in a statement for each
-    thousand.
+    MySQL takes two statements, in a transaction, for more than one.
     """
-    sets = _ended_sets(connection, cache_stale=cache_stale)
+    named, parameters = among(connection, sids)
+    where = f"WHERE {named} AND NOT is_ended"
+    if conditions is not None:
+        meant, more = conditions.sql()
+        where, parameters = f"{where} AND {meant}", [*parameters, *more]
+    update = sql(
+        connection,
+        f"UPDATE {{table}} SET {_ended_sets(connection, cache_stale=cache_stale)} {where}",
+    )
     with connection.cursor() as cursor:
-        if is_known:
-            named, parameters = among(connection, sids)
-            query = f"UPDATE {{table}} SET {sets} WHERE {named} AND NOT is_ended"
-            cursor.execute(sql(connection, query), parameters)
-            return int(cursor.rowcount)
-        on_conflict = sql(connection, dialect_of(connection).on_conflict + sets)
-        # Everybody locks rows in the same order.
-        in_order = sorted(set(sids))
+        if len(sids) == 1:
+            cursor.execute(update, parameters)
+            return list(sids) if cursor.rowcount else []
+        if dialect_of(connection).returning:
+            cursor.execute(f"{update} RETURNING sid", parameters)
+            return [bytes.fromhex(sid) for (sid,) in cursor.fetchall()]
+        with transaction.atomic(using=connection.alias):
+            cursor.execute(
+                sql(connection, f"SELECT sid FROM {{table}} {where} FOR UPDATE"), parameters
+            )
+            found = [bytes.fromhex(sid) for (sid,) in cursor.fetchall()]
+            cursor.execute(update, parameters)
+            return found
+
+
+def end_unknown(
+    connection: BaseDatabaseWrapper, sids: Iterable[bytes], *, cache_stale: bool
+) -> None:
+    """End sessions for good that need not have a row; a statement inserts a thousand."""
+    query = sql(
+        connection,
+        dialect_of(connection).on_conflict + _ended_sets(connection, cache_stale=cache_stale),
+    )
+    # Everybody locks rows in the same order.
+    in_order = sorted(set(sids))
+    with connection.cursor() as cursor:
         for start in range(0, len(in_order), _INSERTED_ROWS):
             portion = in_order[start : start + _INSERTED_ROWS]
-            query = sql(connection, _insert(connection, ended="TRUE", rows=len(portion)))
+            insert = sql(connection, _insert(connection, ended="TRUE", rows=len(portion)))
             parameters = [
                 word
                 for sid in portion
@@ -197,8 +260,7 @@ def end(
                     cache_stale=cache_stale,
                 )
             ]
-            cursor.execute(query + on_conflict, parameters)
-        return len(sids)
+            cursor.execute(insert + query, parameters)
 
 
 def rotate(

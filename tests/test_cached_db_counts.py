@@ -16,8 +16,6 @@ from django_elasticache_sessions.drivers import origin
 
 from .servers.databases import VENDORS
 
-# A purge ends when nothing more is found.
-_ONE_BATCH = ["SELECT", "UPDATE", "SELECT"]
 USER = {
     SESSION_KEY: "7",
     BACKEND_SESSION_KEY: "django.contrib.auth.backends.ModelBackend",
@@ -158,50 +156,61 @@ def test_a_save_while_the_cache_is_known_to_be_down_is_one_statement(counted, re
         session.save()
 
 
+@pytest.fixture
+def of_a_batch(alias) -> list[str]:
+    """The statements of a batch of a purge: MySQL's UPDATE does not tell what it changed."""
+    returns_none = connections[alias].vendor == "mysql"
+    return ["SELECT", "SELECT", "UPDATE"] if returns_none else ["SELECT", "UPDATE"]
+
+
 def purged(batch_size: int) -> int:
     return purge.purge(purge.Selection(), batch_size=batch_size, progress=lambda tally: None).ended
 
 
-def test_a_batch_of_a_purge_is_two_statements_and_a_script_for_each_bucket(
-    counted, relay, settings
+def test_a_batch_of_a_purge_is_two_statements_between_two_scripts_for_each_bucket(
+    counted, of_a_batch, relay, settings
 ):
     settings.ELASTICACHE_SESSIONS |= {"INDEX_BUCKETS": 2}
     purged(1000)
     for _ in range(30):
         saved(a=1)
-    batches = ["SELECT", "UPDATE"] * 3
-    with relay.recording() as tape, counted(round_trips=3, statements=[*batches, "SELECT"]):
+    # It ends when nothing more is found.
+    statements = [*of_a_batch * 3, "SELECT"]
+    with relay.recording() as tape, counted(round_trips=6, statements=statements):
         assert purged(10) == 30
     assert set(tape.names) == {"EVALSHA"}
-    assert 3 <= len(tape.commands) <= 3 * 2
+    assert 6 <= len(tape.commands) <= 6 * 2
 
 
-def test_no_script_of_a_purge_ends_more_than_a_hundred_sessions(counted, relay, settings):
+def test_no_script_of_a_purge_ends_more_than_a_hundred_sessions(
+    counted, of_a_batch, relay, settings
+):
     settings.ELASTICACHE_SESSIONS |= {"INDEX_BUCKETS": 1}
     purged(1000)
     for _ in range(150):
         saved(a=1)
     naming = get_configuration().naming
-    with relay.recording() as tape, counted(round_trips=1, statements=_ONE_BATCH):
+    statements = [*of_a_batch, "SELECT"]
+    with relay.recording() as tape, counted(round_trips=2, statements=statements):
         assert purged(1000) == 150
     ended = [list(filter(None, map(naming.from_hash_key, command))) for command in tape.commands]
-    assert list(map(len, ended)) == [100, 50]
+    assert list(map(len, ended)) == [100, 50] * 2
 
 
-def test_a_purge_forgets_the_users_of_a_batch_in_the_same_round_trip(counted):
+def test_a_purge_forgets_the_users_of_a_batch_in_the_same_round_trips(counted, of_a_batch):
     purged(1000)
     for number in range(30):
         saved(**USER | {SESSION_KEY: str(number)})
-    with counted(round_trips=1, statements=_ONE_BATCH):
+    with counted(round_trips=2, statements=[*of_a_batch, "SELECT"]):
         assert purged(1000) == 30
 
 
-def test_a_purge_that_the_cache_cannot_be_told_of_is_two_statements_a_batch(counted):
+def test_a_purge_that_the_cache_cannot_be_told_of_is_as_many_statements(counted, of_a_batch):
     purged(1000)
     for _ in range(30):
         saved(a=1)
     homes.get_homes().cache.failed()
-    with counted(round_trips=0, statements=["SELECT", "INSERT", "SELECT"]):
+    with counted(round_trips=0, statements=[*of_a_batch, "SELECT"]):
         assert purged(1000) == 30
     assert {row.is_ended for row in rows.stale(connections[homes.get_homes().database_alias], 99)}
 

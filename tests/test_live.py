@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import chain
 
 import pytest
@@ -159,8 +160,12 @@ def test_a_page_is_neither_empty_nor_endless(engine, limit):
 @pytest.mark.parametrize("limit", [2.5, "2", None])
 def test_a_limit_that_is_no_whole_number_is_refused_and_costs_no_store(new, limit):
     new()
-    with pytest.raises(TypeError, match="integer"):
-        live.page(limit=limit)
+    questions = [live.page, live.sample]
+    if limit is not None:
+        questions.append(partial(live.for_user, 7))
+    for question in questions:
+        with pytest.raises(TypeError, match="integer"):
+            question(limit=limit)
     assert "open" not in live.stats().breakers.values()
     assert len(live.page(limit=1).sessions) == 1
 

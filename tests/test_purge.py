@@ -17,11 +17,10 @@ from django_elasticache_sessions.conf import CACHE_ENGINE, CACHED_DB_ENGINE, get
 from django_elasticache_sessions.management.commands import clearsessions_cache
 from django_elasticache_sessions.management.progress import ProgressBar
 from django_elasticache_sessions.models import FallbackSession
-from django_elasticache_sessions.operations import PENDING_END
 from django_elasticache_sessions.signals import session_ended
 
 from .conftest import point_sessions_at
-from .contents import backdate, session_hashes, stored_keys
+from .contents import backdate, stored_keys
 from .servers.valkey import Valkey
 
 pytestmark = pytest.mark.django_db
@@ -334,19 +333,6 @@ def test_whatever_lies_under_the_names_of_a_batch_all_end(settings, new, valkey)
     valkey.hset(leased.hash_key, "~l", "token")
     assert run("--all")["ended"] == 5
     assert stored_keys(valkey) == []
-
-
-def test_an_end_that_the_database_was_not_told_yet_is_kept_by_a_purge(settings, new, valkey):
-    if settings.SESSION_ENGINE == CACHE_ENGINE:
-        pytest.skip("the cache engine has no database")
-    settings.ELASTICACHE_SESSIONS |= {"INDEX_BUCKETS": 1}
-    told, pending, *_ = [get_configuration().naming.from_sid(new()) for _ in range(3)]
-    valkey.delete(pending.hash_key)
-    valkey.hset(pending.hash_key, "~", PENDING_END)
-    assert run("--all")["ended"] == 3
-    assert session_hashes(valkey) == [pending.hash_key.encode()]
-    assert valkey.hgetall(pending.hash_key) == {b"~": PENDING_END}
-    assert not valkey.exists(told.hash_key)
 
 
 def test_every_end_is_announced(new):

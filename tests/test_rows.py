@@ -188,7 +188,7 @@ def test_a_read_only_database_is_named(valkey, fallback_database, vendor):
         else "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
     )
     with pytest.raises(DatabaseUnavailable, match="it is read-only"):
-        Statement(alias, rows.end, ((b"0" * 16,),), {"cache_stale": False, "is_known": False}).run()
+        Statement(alias, rows.end, ((b"0" * 16,),), {"cache_stale": False}).run()
     # What is in the cache is served, and what is saved there waits.
     session = SessionStore(session_key)
     session["a"] = 2

@@ -24,7 +24,7 @@ from django_elasticache_sessions.drivers import origin
 from django_elasticache_sessions.exceptions import DatabaseUnavailable, SessionStoreUnavailable
 from django_elasticache_sessions.homes import Homes
 from django_elasticache_sessions.models import FallbackSession
-from django_elasticache_sessions.operations import MISSING, NewSession, Save, StoredSession
+from django_elasticache_sessions.operations import MISSING, Ended, NewSession, Save, StoredSession
 
 from .stepping import answer
 
@@ -142,6 +142,18 @@ class World:
             self.ended[key] = min(self.ended.get(key, math.inf), self.now())
 
         self.begin(client, fallback.delete(naming(), (name_of(key),), user_tag=""), finished)
+
+    def end_all(self, client: Client, *keys: str) -> None:
+        """End sessions as staff does, or a purge."""
+        self.doubts.update(keys)
+
+        def finished(ended: Ended) -> None:
+            self.doubts.subtract(keys)
+            done = self.now()
+            for key in keys:
+                self.ended[key] = min(self.ended.get(key, math.inf), done)
+
+        self.begin(client, fallback.end_all(naming(), [*map(name_of, keys)]), finished)
 
     def rotate(self, client: Client, key: str) -> None:
         """Load a session and give it a new key, as a login does."""
@@ -303,6 +315,9 @@ ACTIONS = st.one_of(
     st.tuples(st.just("save"), CLIENT, KEY, st.sampled_from(FIELDS), st.booleans()),
     st.tuples(st.just("save"), CLIENT, KEY, st.sampled_from(FIELDS), st.booleans()),
     st.tuples(st.just("delete"), CLIENT, KEY),
+    st.tuples(st.just("end_all"), CLIENT, KEY),
+    st.tuples(st.just("end all"), CLIENT),
+    st.tuples(st.just("die"), CLIENT),
     st.tuples(st.just("rotate"), CLIENT, KEY),
     st.tuples(st.just("drain"), CLIENT),
     st.tuples(st.just("cache"), CLIENT),
@@ -342,6 +357,10 @@ def act(world: World, valkey, kind: str, *arguments: Any) -> None:
         client.is_reply_lost = True
     elif kind == "held up":
         client.is_held_up = True
+    elif kind == "die":
+        client.running = None
+    elif kind == "end all":
+        world.end_all(client, *dict.fromkeys(world.keys))
     elif kind == "save":
         world.save(client, *arguments[1:3], removes=arguments[3])
     else:

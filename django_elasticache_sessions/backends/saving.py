@@ -18,7 +18,7 @@ from ..exceptions import (
 )
 from ..fields import MAX_FIELDS, Changes, FieldMap, Plain, name_size
 from ..operations import NewSession, Operation, Save, StoredSession
-from ..signals import announce_creation, announce_end
+from ..signals import announce_creation, announce_ends
 from .lifetime import is_user_index_due
 from .loading import Loading
 
@@ -151,9 +151,10 @@ class Saving(Loading):
         # Of two logins at once the older one leaves the newer alone: else both might end.
         surplus = [stored.name for stored in newest[limit:] if stored is not self._stored]
         if surplus:
-            yield from self._operations.delete(naming, surplus, user_tag="")
-            for name in surplus:
-                yield from announce_end(type(self), name.sid, "limit")
+            ended, failure = yield from self._operations.end_all(naming, surplus)
+            yield from announce_ends(type(self), (name.sid for name in ended), "limit")
+            if failure:
+                raise failure
 
     def _user_tag(self) -> str:
         data: FieldMap = self._session_cache

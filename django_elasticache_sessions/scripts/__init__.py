@@ -38,6 +38,7 @@ _PARTS = {
     "_merge.lua": (b"merge(",),
     "_ended.lua": (b"is_ended(",),
     "_late.lua": (b"is_late(",),
+    "_meant.lua": (b"is_meant(",),
     "_origin.lua": (b" origin()",),
 }
 
@@ -59,6 +60,7 @@ LEASE = Script.read("lease")
 FILL = Script.read("fill")
 FOLLOW = Script.read("follow")
 END = Script.read("end")
+UNMARK = Script.read("unmark")
 DROP = Script.read("drop")
 CREATE_PENDING = Script.read("create_pending")
 SAVE_PENDING = Script.read("save_pending")

@@ -1,8 +1,6 @@
 -- End those of a bucket's sessions that are as asked for; the number of KEYS bounds the work.
 -- KEYS: live index, events, session hashes.
--- ARGV: 1 to change nothing, the latest time of the last save and of the creation (seconds since the
---       epoch), the tag of the user whose sessions are meant ('' for nobody's, * for all), then the
---       sid of each hash.
+-- ARGV: 1 to change nothing, three for is_meant(), then the sid of each hash.
 -- Reply: for each hash the tag of its user ('' if it has none) where it is ended, -1 where there is
 --        none, else 0.
 local reply, gone, ended = {}, {}, 0
@@ -11,9 +9,8 @@ for i = 3, #KEYS do
   local found = redis.call('TYPE', KEYS[i])['ok']
   if found == 'hash' then
     local text = redis.call('HGET', KEYS[i], '~') or ''
-    local created, saved, user = string.match(text, '^(%d+) (%d+) %d+ %d+ ([%w_-]*)')
-    if created and tonumber(saved) <= tonumber(ARGV[2])
-        and created / 1000000 <= tonumber(ARGV[3]) and (ARGV[4] == '*' or user == ARGV[4]) then
+    local user = string.match(text, '^%d+ %d+ %d+ %d+ ([%w_-]*)')
+    if user and is_meant(text, 2) then
       reply[i - 2] = user
       ended = ended + 1
     end

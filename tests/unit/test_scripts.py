@@ -836,6 +836,7 @@ def test_the_commands_of_every_script_are_known_here():
         "fill",
         "follow",
         "end",
+        "unmark",
         "drop",
         "create_pending",
         "save_pending",

@@ -15,7 +15,7 @@ from ... import live
 from ...exceptions import SessionStoreUnavailable
 from ...purge import (
     BATCH_SIZE,
-    ROWS_BATCH_SIZE,
+    SPREAD_BATCH_SIZE,
     Selection,
     Tally,
     prune,
@@ -83,8 +83,8 @@ class Command(BaseCommand):
             "--batch-size",
             type=positive(10_000),
             metavar="N",
-            help=f"Sessions looked at in one round trip (default: {BATCH_SIZE}, and "
-            f"{ROWS_BATCH_SIZE} under the cached_db engine).",
+            help=f"Sessions looked at in one round trip (default: {SPREAD_BATCH_SIZE} under the "
+            f"cached_db engine and for users, else {BATCH_SIZE}).",
         )
         parser.add_argument(
             "--json", action="store_true", help="Print the result as JSON, alone on stdout."
