@@ -22,6 +22,8 @@ from cryptography.hazmat.primitives.hmac import HMAC
 from django.contrib.sessions.backends.base import VALID_KEY_CHARS
 
 SID_BYTES = 16
+#: Of a `sid`: those bytes in base64, unpadded.
+SID_CHARACTERS = 22
 #: No session key has a control character, so no cookie leads to a user's tag.
 USER_PREFIX = "\0user:"
 # 128 bits leave the last character only four values.
@@ -216,7 +218,7 @@ def _keyed(index_key: bytes) -> HMAC:
 
 def _text(digest: bytes) -> str:
     """Encode 16 bytes as 22 characters of the URL-safe base64 alphabet (RFC 4648), unpadded."""
-    return b2a_base64(digest, newline=False)[:22].translate(_URL_SAFE).decode()
+    return b2a_base64(digest, newline=False)[:SID_CHARACTERS].translate(_URL_SAFE).decode()
 
 
 def _random_text(length: int) -> str:

@@ -20,7 +20,7 @@ from .exceptions import (
 )
 from .fields import loaded_name
 from .homes import Homes, ask_cache, ask_database, deadline_ms
-from .keys import Naming, SessionName, portions
+from .keys import SID_CHARACTERS, Naming, SessionName, portions
 from .operations import (
     NAME_TAKEN,
     ORIGIN,
@@ -172,7 +172,7 @@ def unmark_commands(naming: Naming, names: Iterable[SessionName], token: str) ->
         run(
             scripts.UNMARK,
             (naming.pending_set(portion[0].bucket), *(name.hash_key for name in portion)),
-            (token, *(name.sid for name in portion)),
+            (token, SID_CHARACTERS),
         )
         for portion in portions(names)
     ]
