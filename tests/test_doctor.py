@@ -305,7 +305,9 @@ def test_a_replica_that_is_not_heard_of_is_a_problem(settings):
             replica.thaw()
 
 
-def test_large_values_are_advised_of_the_compact_encoding(settings):
+@pytest.mark.parametrize("buckets", [1, 256])
+def test_large_values_are_advised_of_the_compact_encoding(settings, buckets):
+    settings.ELASTICACHE_SESSIONS = {"INDEX_BUCKETS": buckets}
     with Valkey(restricted=False) as server:
         point_sessions_at(settings, server.url)
         for size in (10, 150):

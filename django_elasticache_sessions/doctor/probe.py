@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice, zip_longest
 from typing import Any
 
 from .. import scripts
@@ -162,11 +163,15 @@ def _pending(naming: Naming) -> Operation[int | None]:
 
 
 def _encodings(naming: Naming) -> Operation[list[str] | None]:
-    replies = yield from _ask_all(tuple(("ZRANGE", key, 0, 0) for key in naming.live_indexes()))
+    replies = yield from _ask_all(
+        tuple(("ZRANGE", key, 0, _SAMPLE - 1) for key in naming.live_indexes())
+    )
     if replies is None:
         return None
-    found = [reply[0].decode("ascii", "replace") for reply in replies if _has_one(reply)]
-    names = [naming.from_sid(sid) for sid in found if is_sid(sid)][:_SAMPLE]
+    # One of each bucket, then the second ones.
+    by_rank = zip_longest(*(reply for reply in replies if isinstance(reply, list)), fillvalue=b"")
+    found = (sid.decode("ascii", "replace") for rank in by_rank for sid in rank)
+    names = [naming.from_sid(sid) for sid in islice(filter(is_sid, found), _SAMPLE)]
     if not names:
         return []
     replies = yield from _ask_all(tuple(("OBJECT", "ENCODING", name.hash_key) for name in names))
@@ -197,10 +202,6 @@ def _ask_all(commands: tuple[Command, ...]) -> Operation[list[Any] | None]:
     except SessionStoreUnavailable:
         return None
     return replies
-
-
-def _has_one(reply: Any) -> bool:
-    return isinstance(reply, list) and len(reply) == 1
 
 
 def _text(value: Any) -> str:
