@@ -30,6 +30,8 @@ class Dialect:
     returning: str = " RETURNING version"
     #: Whether a list is one parameter: a thousand take the client as long as a thousand rows do.
     has_arrays: bool = False
+    #: Whether what an index has in order is only sorted where the index does not tell.
+    sorts_ties_alone: bool = True
     on_conflict: str = " ON CONFLICT (sid) DO UPDATE SET "
     #: What was to be inserted, where a row was there.
     excluded: str = "excluded.{0}"
@@ -65,6 +67,7 @@ DIALECTS = {
         # UPDATE returns no columns there, but what this function was given last.
         raised="LAST_INSERT_ID({0})",
         returning="",
+        sorts_ties_alone=False,
         on_conflict=" ON DUPLICATE KEY UPDATE ",
         excluded="VALUES({0})",
     ),

@@ -1,7 +1,7 @@
 """Looking through the sessions that live, by the rows of the fallback database.
 
-The same operations as in `listing`. One statement each; what a request could only save in the cache
-is not in the rows until it was brought over.
+The same operations as in `listing`. One statement each, for a page on MySQL two or three; what a
+request could only save in the cache is not in the rows until it was brought over.
 """
 
 from __future__ import annotations
@@ -175,14 +175,33 @@ def _page(
     is_newer: bool,
 ) -> list[_Found]:
     beyond, order, sid_beyond, sid_order = _NEWER if is_newer else _OLDER
+    dialect = dialect_of(connection)
     place = f"{beyond} AND (expires <> %s OR sid {sid_beyond} %s)" if at else _UNEXPIRED
-    place = place.replace("{greatest}", dialect_of(connection).greatest)
-    query = (
-        f"FROM {{table}} WHERE NOT is_ended AND {place}{of_kind} "
-        f"ORDER BY expires {order}, sid {sid_order} LIMIT %s"
-    )
-    parameters = [*((at[0], at[0], at[1]) if at else ()), limit]
-    return _read(connection, query, parameters, wanted)
+    place = place.replace("{greatest}", dialect.greatest)
+    those = f"FROM {{table}} WHERE NOT is_ended AND {place}{of_kind}"
+    by_place = f"ORDER BY expires {order}, sid {sid_order} LIMIT %s"
+    parameters = [at[0], at[0], at[1]] if at else []
+    if not dialect.sorts_ties_alone:
+        bound = _expiry_of_last(connection, f"{those} ORDER BY expires {order}", parameters, limit)
+        if bound is not None:
+            bounded = f"{those} AND expires {'<=' if is_newer else '>='} %s {by_place}"
+            found = _read(connection, bounded, [*parameters, bound, limit], wanted)
+            # Fewer where some have ended since.
+            if len(found) == limit:
+                return found
+    return _read(connection, f"{those} {by_place}", [*parameters, limit], wanted)
+
+
+def _expiry_of_last(
+    connection: BaseDatabaseWrapper, query: str, parameters: Sequence[Any], limit: int
+) -> int | None:
+    """Return when the last of `limit` rows expires, `None` where there are not so many."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            sql(connection, f"SELECT expires {query} LIMIT 1 OFFSET %s"), [*parameters, limit - 1]
+        )
+        found = cursor.fetchone()
+    return int(found[0]) if found else None
 
 
 def _sample(

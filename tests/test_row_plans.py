@@ -19,6 +19,9 @@ from django_elasticache_sessions.models import FallbackSession
 MANY = 5_000
 
 
+VACUUM = {"sqlite": "ANALYZE", "postgresql": "VACUUM ANALYZE"}
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def alias(request, valkey, settings, fallback_database) -> str:
     """The alias of a database with many rows, which knows how many."""
@@ -38,9 +41,9 @@ def alias(request, valkey, settings, fallback_database) -> str:
         )
         for number in range(MANY)
     )
-    vacuum = "VACUUM ANALYZE" if request.param == "postgresql" else "ANALYZE"
+    table = FallbackSession._meta.db_table
     with connections[alias].cursor() as cursor:
-        cursor.execute(vacuum)
+        cursor.execute(VACUUM.get(request.param, f"ANALYZE TABLE {table}"))
     return alias
 
 
@@ -116,6 +119,33 @@ def test_a_far_page_begins_in_the_index_of_sqlite_at_its_place(alias, direction,
     assert bounds in plan_of(alias, far)
     # A row that is passed over takes five steps or more.
     assert steps_of(alias, far) <= 2
+
+
+def rows_read_by(alias: str, question: Callable[[], object]) -> int:
+    """Return how many entries of indexes and rows MariaDB went through."""
+
+    def read() -> int:
+        with connections[alias].cursor() as cursor:
+            cursor.execute("SHOW SESSION STATUS LIKE 'Handler_read%'")
+            return sum(int(number) for _, number in cursor.fetchall())
+
+    before = read()
+    question()
+    return read() - before
+
+
+@pytest.mark.parametrize("direction", ["after", "before"])
+@pytest.mark.parametrize("kind", ["all", "signed-in", "anonymous"])
+@pytest.mark.parametrize("alias", ["mysql"], indirect=True)
+def test_a_far_page_reads_few_rows_of_mariadb(alias, direction, kind):
+    place = place_of(MANY // 2)
+    page: list[live.Page] = []
+
+    def far() -> None:
+        page.append(live.page(limit=10, kind=kind, **{direction: place}))
+
+    assert rows_read_by(alias, far) < 200
+    assert len(page[0].sessions) == 10
 
 
 @pytest.mark.parametrize("question", [live.count, live.stats])

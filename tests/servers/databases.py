@@ -50,7 +50,12 @@ def _described(vendor: Vendor, name: str) -> Iterator[dict[str, Any]]:
             yield {
                 "ENGINE": "django.db.backends.sqlite3",
                 "NAME": str(Path(folder, name)),
-                "OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 20},
+                "OPTIONS": {
+                    "transaction_mode": "IMMEDIATE",
+                    "timeout": 20,
+                    # It need not outlive the machine: each transaction would wait for the disk.
+                    "init_command": "PRAGMA synchronous=OFF",
+                },
             }
     elif vendor == "postgresql":
         yield from _in_postgresql(name)
