@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import django
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.models import DELETION, LogEntry
@@ -16,7 +17,7 @@ from django.template.defaultfilters import filesizeformat
 from django.template.response import SimpleTemplateResponse, TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
-from django.utils.html import format_html_join
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
@@ -43,7 +44,7 @@ class LiveSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """View and delete only, each by its own permission; values by a third."""
 
     actions = ("end_for_users",)
-    list_display = ("name", "user", "client", "saved", "size", "largest_field")
+    list_display = ("name", "user", "client", "saved", "weight")
     list_display_links = ("name",)
     list_filter = (KindFilter,)
     list_per_page = 100
@@ -75,15 +76,16 @@ class LiveSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return LiveSessionChangeList
 
     def get_list_display(self, request: HttpRequest) -> Any:
-        """Mark the session of the user who looks."""
+        """Mark the session of the user who looks, beside the name."""
         own = _own_id(request)
 
-        def yours(session: LiveSession) -> str:
-            return _("this session") if session.pk == own else ""  # type: ignore[return-value]
+        @admin.display(description=_("user"))
+        def user(session: LiveSession) -> str:
+            if session.pk != own:
+                return self.user(session)
+            return format_html("{} <strong>{}</strong>", self.user(session), _("this session"))
 
-        yours.short_description = _("yours")  # type: ignore[attr-defined]
-        name, user, *others = self.list_display
-        return (name, user, yours, *others)
+        return [user if shown == "user" else shown for shown in self.list_display]
 
     def get_search_results(
         self, request: HttpRequest, queryset: Any, search_term: str
@@ -145,10 +147,12 @@ class LiveSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """Show what its fields take in the store."""
         return filesizeformat(session.seen.size_bytes)
 
-    @admin.display(description=_("largest field"))
-    def largest_field(self, session: LiveSession) -> str:
-        """Show which field makes it large."""
-        return largest_field(session.seen.field_sizes)
+    @admin.display(description=_("size"))
+    def weight(self, session: LiveSession) -> str:
+        """Show how large it is, and which field makes it so."""
+        return format_html(
+            "<span>{}</span> {}", self.size(session), largest_field(session.seen.field_sizes)
+        )
 
     @admin.display(description=_("fields"))
     def field_sizes(self, session: LiveSession) -> str:
@@ -323,7 +327,12 @@ class LiveSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def _page(
         self, request: HttpRequest, name: str, *, title: object, status: int = 200, **shown: object
     ) -> TemplateResponse:
-        context = {**self.admin_site.each_context(request), "title": title, "opts": self.opts}
+        context = {
+            **self.admin_site.each_context(request),
+            "title": title,
+            "opts": self.opts,
+            "are_breadcrumbs_a_list": django.VERSION >= (6, 1),
+        }
         template = f"admin/django_elasticache_sessions/livesession/{name}.html"
         return TemplateResponse(request, template, {**context, **shown}, status=status)
 
