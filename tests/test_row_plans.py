@@ -17,9 +17,12 @@ from django_elasticache_sessions.conf import get_configuration
 from django_elasticache_sessions.models import FallbackSession
 
 MANY = 5_000
-
-
-VACUUM = {"sqlite": "ANALYZE", "postgresql": "VACUUM ANALYZE"}
+#: What has a database know how many rows there are.
+ANALYZE = {
+    "sqlite": "ANALYZE {table}",
+    "postgresql": "VACUUM ANALYZE {table}",
+    "mysql": "ANALYZE TABLE {table}",
+}
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -41,9 +44,8 @@ def alias(request, valkey, settings, fallback_database) -> str:
         )
         for number in range(MANY)
     )
-    table = FallbackSession._meta.db_table
     with connections[alias].cursor() as cursor:
-        cursor.execute(VACUUM.get(request.param, f"ANALYZE TABLE {table}"))
+        cursor.execute(ANALYZE[request.param].format(table=FallbackSession._meta.db_table))
     return alias
 
 
@@ -146,6 +148,26 @@ def test_a_far_page_reads_few_rows_of_mariadb(alias, direction, kind):
 
     assert rows_read_by(alias, far) < 200
     assert len(page[0].sessions) == 10
+
+
+@pytest.mark.parametrize("alias", ["mysql"], indirect=True)
+def test_a_page_is_whole_though_sessions_end_while_mariadb_is_asked(alias):
+    asked: list[str] = []
+
+    def end_some(execute, sql, params, many, context):
+        asked.append(sql)
+        result = execute(sql, params, many, context)
+        if len(asked) == 1:
+            newest = FallbackSession.objects.using(alias).order_by("-expires")[:3]
+            ended = [row.pk for row in newest]
+            FallbackSession.objects.using(alias).filter(pk__in=ended).update(is_ended=True)
+        return result
+
+    live.page(limit=1)
+    with connections[alias].execute_wrapper(end_some):
+        page = live.page(limit=10)
+    assert len(page.sessions) == 10
+    assert page.older
 
 
 @pytest.mark.parametrize("question", [live.count, live.stats])
