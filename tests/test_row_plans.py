@@ -150,24 +150,29 @@ def test_a_far_page_reads_few_rows_of_mariadb(alias, direction, kind):
     assert len(page[0].sessions) == 10
 
 
+@pytest.mark.parametrize("direction", ["after", "before"])
 @pytest.mark.parametrize("alias", ["mysql"], indirect=True)
-def test_a_page_is_whole_though_sessions_end_while_mariadb_is_asked(alias):
+def test_a_page_is_whole_though_sessions_end_while_mariadb_is_asked(alias, direction):
+    place = place_of(MANY // 2)
+    listed = live.page(limit=3, **{direction: place}).sessions
     asked: list[str] = []
 
     def end_some(execute, sql, params, many, context):
-        asked.append(sql)
         result = execute(sql, params, many, context)
-        if len(asked) == 1:
-            newest = FallbackSession.objects.using(alias).order_by("-expires")[:3]
-            ended = [row.pk for row in newest]
-            FallbackSession.objects.using(alias).filter(pk__in=ended).update(is_ended=True)
+        if " LIMIT " in sql and "cache_stale" not in sql:
+            asked.append(sql)
+            if len(asked) == 1:
+                FallbackSession.objects.using(alias).filter(
+                    expires__in=[int(session.expires.timestamp()) for session in listed]
+                ).update(is_ended=True)
         return result
 
-    live.page(limit=1)
     with connections[alias].execute_wrapper(end_some):
-        page = live.page(limit=10)
+        page = live.page(limit=10, **{direction: place})
+    assert len(asked) == 3
     assert len(page.sessions) == 10
     assert page.older
+    assert page.newer
 
 
 @pytest.mark.parametrize("question", [live.count, live.stats])
