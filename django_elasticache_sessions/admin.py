@@ -23,7 +23,6 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from . import cloudwatch, dashboard, live, sizes
-from .backends.base import HashSessionStore
 from .changelist import KindFilter, LiveSessionChangeList, conceal_session_keys
 from .display import largest_field, printable, table_of_sizes, table_of_values
 from .exceptions import PartUnavailable, SessionStoreUnavailable
@@ -75,18 +74,6 @@ class LiveSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """Return our own, which pages by place."""
         return LiveSessionChangeList
 
-    def get_list_display(self, request: HttpRequest) -> Any:
-        """Mark the session of the user who looks, beside the name."""
-        own = _own_id(request)
-
-        @admin.display(description=_("user"))
-        def user(session: LiveSession) -> str:
-            if session.pk != own:
-                return self.user(session)
-            return format_html("{} <strong>{}</strong>", self.user(session), _("this session"))
-
-        return [user if shown == "user" else shown for shown in self.list_display]
-
     def get_search_results(
         self, request: HttpRequest, queryset: Any, search_term: str
     ) -> tuple[Any, bool]:
@@ -124,11 +111,10 @@ class LiveSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     @admin.display(description=_("user"))
     def user(self, session: LiveSession) -> str:
-        """Show the user's name, or the id of one who is gone."""
-        user_id = session.seen.user_id
-        if user_id is None:
-            return str(_("anonymous"))
-        return session.username or str(_("id %(id)s (no such user)") % {"id": user_id})
+        """Show whose it is; in the list, mark that of the user who looks."""
+        if not session.is_own:
+            return _user_of(session)
+        return format_html("{} <strong>{}</strong>", _user_of(session), _("this session"))
 
     @admin.display(description=_("signed in with"))
     def client(self, session: LiveSession) -> SafeString:
@@ -147,7 +133,7 @@ class LiveSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """Show what its fields take in the store."""
         return filesizeformat(session.seen.size_bytes)
 
-    @admin.display(description=_("size"))
+    @admin.display(description=_("size, largest field"))
     def weight(self, session: LiveSession) -> str:
         """Show how large it is, and which field makes it so."""
         return format_html(
@@ -186,7 +172,6 @@ class LiveSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             title=_("Are you sure?"),
             sessions=self._described(request, everything),
             selected=[session.pk for session in queryset],
-            media=self.media,
         )
 
     def delete_model(self, request: HttpRequest, obj: LiveSession) -> None:
@@ -321,8 +306,10 @@ class LiveSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             # The list is read while the page is rendered.
             return response.render() if isinstance(response, SimpleTemplateResponse) else response
         except SessionStoreUnavailable as problem:
-            title, text = self.opts.verbose_name_plural, translated(text_of(problem))
-            return self._page(request, "unavailable", title=title, status=503, problem=text)
+            text = translated(text_of(problem))
+            return self._page(
+                request, "unavailable", title=_("Not available"), status=503, problem=text
+            )
 
     def _page(
         self, request: HttpRequest, name: str, *, title: object, status: int = 200, **shown: object
@@ -337,10 +324,10 @@ class LiveSessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return TemplateResponse(request, template, {**context, **shown}, status=status)
 
     def _described(self, request: HttpRequest, sessions: Iterable[LiveSession]) -> list[str]:
-        own = _own_id(request)
+        own = live.session_id_of(request)
         shown: list[str] = []
         for session in sessions:
-            text = f"{session.pk} ({self.user(session)})"
+            text = f"{session.pk} ({_user_of(session)})"
             if session.pk == own:
                 text = str(_("%(session)s: your own, you will be signed out") % {"session": text})
                 # First, for the list may be cut off.
@@ -379,6 +366,9 @@ def _has_ended(session: LiveSession) -> bool:
         return False
 
 
-def _own_id(request: HttpRequest) -> str | None:
-    session = request.session
-    return session.session_id if isinstance(session, HashSessionStore) else None
+def _user_of(session: LiveSession) -> str:
+    """Return the user's name, or the id of one who is gone."""
+    user_id = session.seen.user_id
+    if user_id is None:
+        return str(_("anonymous"))
+    return session.username or str(_("id %(id)s (no such user)") % {"id": user_id})

@@ -95,6 +95,9 @@ class LiveSessionChangeList(ChangeList):
             messages.warning(request, _("That page does not exist; this is the first one."))
             page = queryset.page(after=None, before=None)
         self.result_list, self.newer, self.older = page
+        own = live.session_id_of(request)
+        for session in self.result_list:
+            session.is_own = session.pk == own
         self.result_count = self.full_result_count = queryset.count()
         self.show_full_result_count = False
         self.show_admin_actions = True

@@ -20,6 +20,7 @@ from django.conf import settings
 from django.contrib.auth import SESSION_KEY as USER_ID_FIELD
 from django.core.exceptions import ImproperlyConfigured
 from django.db.models import Model
+from django.http import HttpRequest
 from django.utils.module_loading import import_string
 
 from . import listing
@@ -234,6 +235,12 @@ def user_id_of(user: Model | str | int) -> str:
     if isinstance(user, Model):
         return str(user._meta.pk.value_to_string(user))
     return str(user)
+
+
+def session_id_of(request: HttpRequest) -> str | None:
+    """Return the hashed id of a request's own session, `None` where it is another engine's."""
+    session = request.session
+    return session.session_id if isinstance(session, HashSessionStore) else None
 
 
 def get_store_class() -> type[HashSessionStore]:

@@ -92,6 +92,8 @@ class LiveSession(models.Model):
     seen: live.LiveSession
     #: The name of its user, `None` where there is none any more.
     username: str | None
+    #: Whether it is that of the request that lists it.
+    is_own = False
 
     class Meta:
         managed = False

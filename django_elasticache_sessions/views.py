@@ -25,7 +25,6 @@ from django.views.decorators.csrf import csrf_protect
 from django.views.generic import TemplateView
 
 from . import live
-from .backends.base import HashSessionStore
 from .middleware import or_unavailable
 
 _REASON = "device"
@@ -40,7 +39,7 @@ class _OwnSessions(LoginRequiredMixin, TemplateView):
     def own_sessions(self) -> list[live.LiveSession]:
         """Return the user's sessions, this one first: no more than are shown."""
         user: Any = self.request.user
-        current_id = session_id_of(self.request)
+        current_id = live.session_id_of(self.request)
         sessions = live.for_user(user, limit=MOST_SHOWN)
         current = [session for session in sessions if session.session_id == current_id]
         if not current and current_id:
@@ -82,7 +81,7 @@ class DevicesView(_OwnSessions):
         user: Any = self.request.user
         shown = {
             "sessions": sessions,
-            "current_id": session_id_of(self.request),
+            "current_id": live.session_id_of(self.request),
             "count": len(sessions) if is_all else live.count_for_user(user),
             "end": self.named("end"),
             "end_others": self.named("end-others"),
@@ -97,7 +96,7 @@ class EndDeviceView(_OwnSessions):
 
     def post(self, request: HttpRequest, session_id: str) -> HttpResponse:
         """End it; with this one, log out."""
-        if session_id == session_id_of(request):
+        if session_id == live.session_id_of(request):
             logout(request)
             return HttpResponseRedirect(resolve_url(settings.LOGOUT_REDIRECT_URL or "/"))
         user: Any = request.user
@@ -117,7 +116,7 @@ class EndOtherDevicesView(_OwnSessions):
     def post(self, request: HttpRequest) -> HttpResponse:
         """End them."""
         user: Any = request.user
-        ended = live.end_for_user(user, keep=session_id_of(request), reason=_REASON)
+        ended = live.end_for_user(user, keep=live.session_id_of(request), reason=_REASON)
         text = ngettext(
             "%(count)d other device was signed out.",
             "%(count)d other devices were signed out.",
@@ -125,9 +124,3 @@ class EndOtherDevicesView(_OwnSessions):
         )
         messages.success(request, text % {"count": ended})
         return self.back_to_list()
-
-
-def session_id_of(request: HttpRequest) -> str | None:
-    """Return the hashed id of a request's own session."""
-    session = request.session
-    return session.session_id if isinstance(session, HashSessionStore) else None
