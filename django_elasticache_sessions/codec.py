@@ -1,8 +1,9 @@
 """How one field's value is stored: compressed when large, encrypted, bound to its place.
 
 A stored value is `header (1 byte) + key id (4) + nonce (12) + AES-256-GCM ciphertext and tag`, or
-`header + data` with `ENCRYPT=False`. The header's high half is the format version, the low half
-holds the flags.
+`header + stamp (6) + data` with `ENCRYPT=False`. The header's high half is the format version, the
+low half holds the flags. A nonce is the stamp of the write and six bytes that no other value of the
+session has with this stamp, so every value carries the time of its own write.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from dataclasses import dataclass, field
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from .exceptions import InvalidValue
+from .exceptions import InvalidValue, UnknownFormat
 from .keyring import KEY_ID_BYTES, KeyRing
+from .stamps import STAMP_BYTES
 
 PLAIN = 0x10
 ENCRYPTED = 0x11
@@ -25,7 +27,10 @@ NONCE_BYTES = 12
 TAG_BYTES = 16
 _ENCRYPTED_HEADERS = (ENCRYPTED, ENCRYPTED | COMPRESSED_FLAG)
 _PLAIN_HEADERS = (PLAIN, PLAIN | COMPRESSED_FLAG)
+_FORMAT_VERSION = 1
 _PREFIX_BYTES = 1 + KEY_ID_BYTES
+_PLAIN_PREFIX_BYTES = 1 + STAMP_BYTES
+_SERIAL_BYTES = NONCE_BYTES - STAMP_BYTES
 _NONCE_END = _PREFIX_BYTES + NONCE_BYTES
 _ENCRYPTED_MIN_BYTES = _NONCE_END + TAG_BYTES
 _FORGED = "it was changed, or belongs to another field or session"
@@ -51,32 +56,40 @@ class CodecPolicy:
         object.__setattr__(self, "accepted_prefixes", prefixes)
 
 
+def stamp_of(value: bytes) -> int:
+    """Return the stamp of the write that a stored value is of; 0 for what is no such value."""
+    start = _PREFIX_BYTES if value[:1] and value[0] & 0x01 else 1
+    return int.from_bytes(value[start : start + STAMP_BYTES])
+
+
 class SessionCodec:
     """Encodes and decodes the values of one session.
 
-    The key is derived from the session's `sid` and creation time, and each value's field name and
-    header are authenticated with it: a value moved to another session, another field, or a session
-    whose creation time was changed does not decrypt.
+    The key is derived from the session's `sid`, and each value's field name and header are
+    authenticated with it: a value moved to another session or another field does not decrypt.
     """
 
-    __slots__ = ("_ciphers", "_created", "_policy", "_sid")
+    __slots__ = ("_ciphers", "_policy", "_serial", "_sid")
 
-    def __init__(self, policy: CodecPolicy, sid: str, created: int) -> None:
-        """Take the policy, the session's `sid` and its creation time in microseconds."""
+    def __init__(self, policy: CodecPolicy, sid: str) -> None:
+        """Take the policy and the session's `sid`."""
         self._policy = policy
         self._sid = sid
-        self._created = created
+        self._serial = int.from_bytes(os.urandom(_SERIAL_BYTES))
         #: By how a value begins: header and key id.
         self._ciphers: dict[bytes, AESGCM] = {}
 
-    def encode(self, name: str, data: bytes) -> bytes:
+    def encode(self, name: str, data: bytes, stamp: int) -> bytes:
         """Encode one field's serialised value for the store, under the newest key."""
         flags, data = self._compress(data)
+        time = stamp.to_bytes(STAMP_BYTES)
         if not self._policy.encrypt:
-            return bytes((PLAIN | flags,)) + data
+            return bytes((PLAIN | flags,)) + time + data
         header = bytes((ENCRYPTED | flags,))
         prefix = header + self._policy.ring.newest.id
-        nonce = os.urandom(NONCE_BYTES)
+        # Counted on from a random number: two values of one save never share a nonce.
+        self._serial = (self._serial + 1) % 2 ** (8 * _SERIAL_BYTES)
+        nonce = time + self._serial.to_bytes(_SERIAL_BYTES)
         place = header + name.encode("utf-8", "surrogatepass")
         return prefix + nonce + self._cipher(prefix).encrypt(nonce, data, place)
 
@@ -94,11 +107,14 @@ class SessionCodec:
                 raise InvalidValue(_FORGED) from None
         else:
             self.check(value)
-            data = value[1:]
+            data = value[_PLAIN_PREFIX_BYTES:]
         return self._decompress(data) if value[0] & COMPRESSED_FLAG else data
 
     def check_all(self, values: Collection[bytes]) -> None:
-        """Check the form and key id of every value of a session. Raises `InvalidValue`."""
+        """Check the form and key id of every value of a session.
+
+        Raises `InvalidValue`, and `UnknownFormat` for the value of a later release.
+        """
         prefixes = [value[:_PREFIX_BYTES] for value in values]
         if not self._policy.accepted_prefixes.issuperset(prefixes):
             for value in values:
@@ -119,8 +135,12 @@ class SessionCodec:
         elif header in _PLAIN_HEADERS:
             if self._policy.encrypt:
                 raise InvalidValue("it is not encrypted")
+            if len(value) < _PLAIN_PREFIX_BYTES:
+                raise InvalidValue("it is truncated")
+        elif header >> 4 > _FORMAT_VERSION:
+            raise UnknownFormat
         else:
-            raise InvalidValue("its format is unknown to this release")
+            raise InvalidValue("its format is unknown")
 
     def is_current(self, value: bytes) -> bool:
         """Tell whether a stored value is as `encode` would write it now (key and encryption)."""
@@ -136,7 +156,7 @@ class SessionCodec:
         cipher = self._ciphers.get(prefix)
         if cipher is None:
             key = self._policy.ring.by_id[prefix[1:]]
-            cipher = self._ciphers[prefix] = key.for_session(self._sid, self._created)
+            cipher = self._ciphers[prefix] = key.for_session(self._sid)
         return cipher
 
     def _compress(self, data: bytes) -> tuple[int, bytes]:

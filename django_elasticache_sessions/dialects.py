@@ -21,8 +21,12 @@ class Dialect:
     """What differs between databases, as SQL."""
 
     now: str
-    #: The stored object after `patch`, a JSON merge patch (RFC 7396); no member is an object.
+    #: The stored object with the members of another one; no member is an object.
     merged: str
+    #: The stored object without the members of a list, `{{names}}`, then as `merged`; one parameter
+    #: for the list or one for each name, as `path` writes it, then that of `merged`. Empty where
+    #: `merged` takes out members that are null.
+    removed_and_merged: str = ""
     json: str = "%s"
     #: A version just computed, so that the statement can tell it.
     raised: str = "{0}"
@@ -33,6 +37,8 @@ class Dialect:
     #: Whether what an index has in order is only sorted where the index does not tell.
     sorts_ties_alone: bool = True
     on_conflict: str = " ON CONFLICT (sid) DO UPDATE SET "
+    #: Whether an upsert takes a condition, and tells which rows it changed.
+    has_conditional_upsert: bool = True
     #: What was to be inserted, where a row was there.
     excluded: str = "excluded.{0}"
     #: The stored object with the bytes of each value in its place, but for members in `wanted`;
@@ -45,7 +51,8 @@ DIALECTS = {
         now="FLOOR(EXTRACT(EPOCH FROM CLOCK_TIMESTAMP()))::bigint",
         json="%s::jsonb",
         has_arrays=True,
-        merged="JSONB_STRIP_NULLS({{table}}.fields || ({patch})::jsonb)",
+        merged="{{table}}.{column} || %s::jsonb",
+        removed_and_merged="({{table}}.{column} - %s::text[]) || %s::jsonb",
         sized="(CASE WHEN JSONB_TYPEOF(fields) <> 'object' THEN fields ELSE ("
         "SELECT COALESCE(JSONB_OBJECT_AGG(key, CASE WHEN JSONB_TYPEOF(value) <> 'string' THEN NULL "
         "WHEN key IN ({wanted}) THEN value "
@@ -54,7 +61,7 @@ DIALECTS = {
     ),
     "sqlite": Dialect(
         now="CAST(STRFTIME('%%s', 'now') AS integer)",
-        merged="JSON_PATCH({{table}}.fields, {patch})",
+        merged="JSON_PATCH({{table}}.{column}, %s)",
         greatest="MAX",
         sized="(CASE WHEN JSON_TYPE(fields) <> 'object' THEN fields ELSE ("
         "SELECT JSON_GROUP_OBJECT(key, CASE WHEN type <> 'text' THEN NULL "
@@ -63,13 +70,16 @@ DIALECTS = {
     ),
     "mysql": Dialect(
         now="UNIX_TIMESTAMP()",
-        merged="JSON_MERGE_PATCH({{table}}.fields, {patch})",
+        merged="JSON_MERGE_PATCH({{table}}.{column}, %s)",
+        # MariaDB's JSON_MERGE_PATCH goes wrong where it takes out the first member.
+        removed_and_merged="JSON_MERGE_PATCH(JSON_REMOVE({{table}}.{column}, {names}), %s)",
         # UPDATE returns no columns there, but what this function was given last.
         raised="LAST_INSERT_ID({0})",
         returning="",
         sorts_ties_alone=False,
         on_conflict=" ON DUPLICATE KEY UPDATE ",
         excluded="VALUES({0})",
+        has_conditional_upsert=False,
     ),
 }
 
@@ -101,6 +111,45 @@ def to_json(fields: Mapping[str, bytes], removed: Iterable[str] = ()) -> str:
         _member(name): b64encode(value).decode() for name, value in fields.items()
     }
     return json.dumps(members | dict.fromkeys(map(_member, removed)))
+
+
+def merged_fields(
+    connection: BaseDatabaseWrapper, changed: Mapping[str, bytes], removed: Sequence[str]
+) -> tuple[str, list[Any]]:
+    """Return SQL for a row's fields after changes, and its parameters."""
+    dialect = dialect_of(connection)
+    if not removed:
+        return dialect.merged.format(column="fields"), [to_json(changed)]
+    if not dialect.removed_and_merged:
+        return dialect.merged.format(column="fields"), [to_json(changed, removed)]
+    members = [_member(name) for name in removed]
+    names = ", ".join(["%s"] * len(members))
+    parameters: list[Any] = [members] if dialect.has_arrays else list(map(_path, members))
+    expression = dialect.removed_and_merged.format(column="fields", names=names)
+    return expression, [*parameters, to_json(changed)]
+
+
+def merged_stamps(
+    connection: BaseDatabaseWrapper, names: Iterable[str], stamp: int
+) -> tuple[str, list[Any]]:
+    """Return SQL for a row's `removed` after fields were removed, and its parameters."""
+    return dialect_of(connection).merged.format(column="removed"), [
+        stamps_to_json(dict.fromkeys(names, stamp))
+    ]
+
+
+def stamps_to_json(stamps: Mapping[str, int]) -> str:
+    """Return stamps, by field name, as a JSON object."""
+    return json.dumps({_member(name): stamp for name, stamp in stamps.items()})
+
+
+def stamps_from_json(text: Any) -> dict[str, int]:
+    """Undo `stamps_to_json`. Raises `InvalidValue`."""
+    try:
+        members = json.loads(text) if isinstance(text, (str, bytes)) else text
+        return {_name(member): int(stamp) for member, stamp in members.items()}
+    except (ValueError, TypeError, AttributeError):
+        raise InvalidValue("its row in the database is damaged") from None
 
 
 def from_json(text: Any) -> dict[str, bytes]:
@@ -140,6 +189,10 @@ def _member(name: str) -> str:
     if name.isprintable() and not name.startswith(_ODD_NAME):
         return name
     return _ODD_NAME + b64encode(name.encode("utf-8", "surrogatepass")).decode()
+
+
+def _path(member: str) -> str:
+    return f"$.{json.dumps(member, ensure_ascii=False)}"
 
 
 def _name(member: str) -> str:

@@ -1,58 +1,110 @@
-"""Ending sessions of the `cached_db` engine, in both of its homes."""
+"""Ending sessions of the `cached_db` engine, in both of its homes.
+
+The row first, where an end is for good; then the hash. Whatever lies between the two, that row is
+marked, so that a process that is cut off there leaves nothing that can be used for long.
+"""
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
-from . import operations, outbox, rows
+from . import operations, outbox, row_upkeep, rows
 from .exceptions import DatabaseUnavailable, PartUnavailable, SessionStoreUnavailable
+from .handing_over import hand_over
 from .homes import Homes, ask_cache, ask_database, get_homes, try_cache
 from .keys import Naming, SessionName, portions
-from .operations import Ended, Operation
+from .operations import Command, Ended, Operation, StoredSession
+from .reading import cached_now
+from .transactions import Defer
 
-#: What the database lacks of a session that was to end; or that it is not as asked for.
-LACKS_SESSION, LACKS_END, LEFT_ALONE = 1, 2, 3
+_ATTEMPTS = 3
 
 
-def delete(naming: Naming, names: Sequence[SessionName], *, user_tag: str) -> Operation[bool]:
+def delete(naming: Naming, stored: StoredSession) -> Operation[bool]:
     """See operations.delete(). Where nobody can tell whether it lived, it did."""
     homes = get_homes()
-    digests = [name.digest for name in names]
-    is_stale = homes.cache.is_open
-    forgetting = (operations.forget_user(naming, user_tag, names[0]),) if user_tag else ()
+    forgetting: tuple[Command, ...] = ()
+    if stored.user_tag:
+        forgetting = (operations.forget_user(naming, stored.user_tag, stored.name),)
+    name = stored.name
     try:
-        if is_stale:
-            # A session that was never in the database may be in a cache that cannot be asked.
-            yield from ask_database(homes, rows.end_unknown, digests, cache_stale=True)
-            was_there = True
-        else:
-            ended = yield from ask_database(homes, rows.end, digests, cache_stale=False)
-            was_there = bool(ended)
+        for _ in range(_ATTEMPTS):
+            is_stale = homes.cache.is_open
+            ended: rows.Ended = yield from ask_database(
+                homes, rows.end, [name.digest], cache_stale=is_stale, key=stored.key
+            )
+            if ended.sids:
+                telling = _tell_end(homes, naming, name, forgetting, is_marked=is_stale)
+                if ended.is_committed:
+                    yield from telling
+                else:
+                    yield Defer(
+                        homes.database_alias,
+                        ended.sids,
+                        lambda: _tell_end(homes, naming, name, forgetting, is_marked=True),
+                    )
+                return True
+            outcome = yield from _end_without_row(homes, naming, stored, forgetting)
+            if outcome is not None:
+                return outcome
     except DatabaseUnavailable:
-        yield from outbox.end(homes, naming, names, forgetting)
-        return True
-    of_buckets = portions(names)
-    try:
-        replies = yield from ask_cache(
-            homes, (*outbox.end_commands(naming, of_buckets), *forgetting)
+        return (
+            yield from outbox.end(homes, naming, (name,), key=stored.key, forgetting=forgetting)
         )
+    raise SessionStoreUnavailable("The session kept changing while it was ended.")
+
+
+def _tell_end(
+    homes: Homes,
+    naming: Naming,
+    name: SessionName,
+    forgetting: tuple[Command, ...],
+    *,
+    is_marked: bool,
+) -> Operation[None]:
+    """Have the cache know of an end."""
+    try:
+        yield from ask_cache(homes, (*outbox.end_commands(naming, [[name]]), *forgetting))
     except SessionStoreUnavailable:
-        if not is_stale:
-            yield from ask_database(homes, rows.end_unknown, digests, cache_stale=True)
+        if not is_marked:
+            yield from ask_database(homes, rows.mark_stale, name.digest)
         homes.has_marked = True
-        return was_there
-    told = _Told.read(of_buckets, replies)
-    lacking = [name.digest for name, code in told.odd.items() if code == LACKS_SESSION]
-    if lacking:
-        yield from ask_database(homes, rows.end_unknown, lacking, cache_stale=False)
-    if not forgetting:
-        left = operations.forget_users(naming, told.users())
-        if left:
-            yield from try_cache(homes, tuple(left))
-    return was_there or bool(lacking)
+        return
+    if is_marked:
+        yield from ask_database(homes, row_upkeep.unmark_ended, (name.digest,))
+
+
+def _end_without_row(
+    homes: Homes, naming: Naming, stored: StoredSession, forgetting: tuple[Command, ...]
+) -> Operation[bool | None]:
+    """End a session whose row was not there, or has another KEY; `None` where it may end now."""
+    name = stored.name
+    states = yield from ask_database(homes, rows.states, (name.digest,))
+    state: rows.State | None = states.get(name.digest)
+    if state and state.is_ended:
+        yield from try_cache(homes, (*outbox.end_commands(naming, [[name]]), *forgetting))
+        return False
+    try:
+        cached = yield from cached_now(homes, name)
+    except DatabaseUnavailable:
+        raise
+    except SessionStoreUnavailable:
+        if state:
+            return False
+        # It may be in a cache that cannot be asked.
+        yield from ask_database(homes, rows.end_unknown, [name.digest], cache_stale=True)
+        homes.has_marked = True
+        return True
+    if cached and cached.key == stored.key:
+        if cached.pending:
+            yield from hand_over(homes, naming, (name,))
+            return None
+        if not state:
+            yield from try_cache(homes, (*outbox.end_commands(naming, [[name]]), *forgetting))
+            return True
+    return False
 
 
 def end_all(
@@ -64,115 +116,87 @@ def end_all(
 ) -> Operation[Ended]:
     """See operations.end_all(). With conditions, only those end that are as asked for.
 
-    `user_tags` are those of all of them, as their rows have them. They are marked in the cache
-    first: whoever lists them by their rows would not find them again, and what is cut off at any
-    point may so be repeated. Where nobody can tell whether they lived, all count.
+    `user_tags` are those of all of them, as their rows have them. The rows are marked until the
+    cache knows: what is cut off at any point is finished by others. Where nobody can tell whether
+    they lived, all count.
     """
     homes = get_homes()
-    token = secrets.token_hex(8)
+    digests = [name.digest for name in names]
+    try:
+        ended: rows.Ended = yield from ask_database(
+            homes, rows.end, digests, cache_stale=True, conditions=conditions
+        )
+    except DatabaseUnavailable:
+        if conditions:
+            raise
+        yield from outbox.end(homes, naming, names)
+        return Ended(list(names))
+    in_rows = set(ended.sids)
+    meant = [name for name in names if name.digest in in_rows] if conditions else list(names)
+    users = dict(zip(names, user_tags, strict=True)) if user_tags else {}
+    telling = _tell_ends(homes, naming, meant, in_rows, users)
+    if not ended.is_committed:
+        if meant:
+            yield Defer(homes.database_alias, ended.sids, lambda: telling)
+        return Ended([name for name in names if name.digest in in_rows])
+    only_here = (yield from telling) if meant else set()
+    return Ended([name for name in names if name.digest in in_rows or name in only_here])
+
+
+def _tell_ends(
+    homes: Homes,
+    naming: Naming,
+    names: Sequence[SessionName],
+    in_rows: set[bytes],
+    users: dict[SessionName, str],
+) -> Operation[set[SessionName]]:
+    """Have the cache know of ends; return those sessions that it alone had, or may have."""
     of_buckets = portions(names)
-    marking = outbox.end_commands(
-        naming,
-        of_buckets,
-        keep_seconds=outbox.KEEP_SECONDS,
-        token=token,
-        conditions=conditions or rows.Conditions(),
-    )
     replies: Sequence[Any] = ()
     try:
-        replies = yield from ask_cache(homes, tuple(marking))
+        replies = yield from ask_cache(homes, tuple(outbox.end_commands(naming, of_buckets)))
     except PartUnavailable as problem:
         replies = problem.replies
     except SessionStoreUnavailable:
         pass
     told = _Told.read(of_buckets, replies)
-    marked = told.marked()
-    try:
-        digests = yield from _end_rows(homes, told, marked, conditions)
-    except DatabaseUnavailable:
-        if told.untold:
-            raise
-        yield from outbox.end(homes, naming, marked, ())
-        return Ended(marked)
-    ended = [name for name in names if name.digest in digests]
-    if marked:
-        users = zip(names, user_tags, strict=True) if user_tags else told.users()
-        unmarking = outbox.unmark_commands(naming, marked, token)
-        forgetting = operations.forget_users(
-            naming, (user for user in users if user[0].digest in digests)
-        )
-        yield from try_cache(homes, (*unmarking, *forgetting))
-    return Ended(ended)
+    lacking = {name for name in told.only_here if name.digest not in in_rows}
+    unknown = {name for name in told.untold if name.digest not in in_rows}
+    for these, is_stale in ((lacking, False), (unknown, True)):
+        if these:
+            digests = [name.digest for name in these]
+            yield from ask_database(homes, rows.end_unknown, digests, cache_stale=is_stale)
+    if told.untold:
+        homes.has_marked = True
+    known = [name.digest for name in told.names if name.digest in in_rows]
+    if known:
+        yield from ask_database(homes, row_upkeep.unmark_ended, known)
+    tags = users.items() if users else told.users
+    forgetting = operations.forget_users(naming, tags)
+    if forgetting:
+        yield from try_cache(homes, tuple(forgetting))
+    return lacking | unknown
 
 
 class _Told(NamedTuple):
-    """What the cache told of sessions that it was to end.
-
-    `odd` has those of which the database lacks something, or that are not as asked for; nothing was
-    told of the `untold`.
-    """
+    """What the cache said of sessions that it was told to end; nothing was heard of `untold`."""
 
     names: list[SessionName]
-    user_tags: list[bytes]
-    odd: dict[SessionName, int]
+    users: list[tuple[SessionName, str]]
+    only_here: list[SessionName]
     untold: list[SessionName]
 
     @classmethod
     def read(cls, of_buckets: Sequence[Sequence[SessionName]], replies: Sequence[Any]) -> _Told:
-        told = cls([], [], {}, [])
+        told = cls([], [], [], [])
         for portion, reply in zip_longest(of_buckets, replies[: len(of_buckets)]):
             if not isinstance(reply, list):
                 told.untold.extend(portion)
                 continue
             told.names.extend(portion)
-            told.user_tags.extend(reply[::2])
-            codes = reply[1::2]
-            if any(codes):
-                told.odd.update(item for item in zip(portion, codes, strict=True) if item[1])
+            for name, tag, code in zip(portion, reply[::2], reply[1::2], strict=True):
+                if tag:
+                    told.users.append((name, tag.decode()))
+                if code == outbox.ONLY_HERE:
+                    told.only_here.append(name)
         return told
-
-    def marked(self) -> list[SessionName]:
-        """Return those that are to end."""
-        if not self.odd:
-            return self.names
-        return [name for name in self.names if self.odd.get(name) != LEFT_ALONE]
-
-    def users(self) -> list[tuple[SessionName, str]]:
-        """Return those that had a user, and the user's tag."""
-        tags = zip(self.names, self.user_tags, strict=True)
-        return [(name, tag.decode()) for name, tag in tags if tag]
-
-
-def _end_rows(
-    homes: Homes,
-    told: _Told,
-    marked: Sequence[SessionName],
-    conditions: rows.Conditions | None,
-) -> Operation[set[bytes]]:
-    """End sessions, marked in the cache or not, in their rows; return digests of those ended."""
-    only_in_cache = {name.digest for name in marked if told.odd.get(name) == LACKS_SESSION}
-    in_rows = [name.digest for name in marked if name.digest not in only_in_cache]
-    lacking = [name.digest for name in marked if name in told.odd]
-    untold = [name.digest for name in told.untold]
-    ended: set[bytes] = only_in_cache
-    if in_rows:
-        ended |= yield from _end_known(homes, in_rows, conditions, cache_stale=False)
-    if lacking:
-        yield from ask_database(homes, rows.end_unknown, lacking, cache_stale=False)
-    if untold:
-        if conditions:
-            ended |= yield from _end_known(homes, untold, conditions, cache_stale=True)
-        else:
-            yield from ask_database(homes, rows.end_unknown, untold, cache_stale=True)
-            ended.update(untold)
-        homes.has_marked = True
-    return ended
-
-
-def _end_known(
-    homes: Homes, digests: Sequence[bytes], conditions: rows.Conditions | None, *, cache_stale: bool
-) -> Operation[set[bytes]]:
-    ended = yield from ask_database(
-        homes, rows.end, digests, cache_stale=cache_stale, conditions=conditions
-    )
-    return set(ended)

@@ -78,6 +78,17 @@ class InvalidValue(Exception):
     """A stored value is not one this session wrote under a key of the key ring."""
 
 
+class UnknownFormat(SessionStoreUnavailable):
+    """A stored value is of a later release: during a rolling deployment its cookie must be kept."""
+
+    def __init__(self) -> None:
+        """Say what to do."""
+        super().__init__(
+            "A stored session was written by a later release of django-elasticache-sessions. "
+            "Finish the deployment, or go back to the release that can read it."
+        )
+
+
 class ReplyTooLarge(InvalidValue):
     """The store answered with more bytes than any session that would be saved has."""
 

@@ -1,4 +1,4 @@
-"""The two homes of a session, cache and database: whether they serve, and mending the cache."""
+"""The two homes of a session, cache and database: which is available, and what one was not told."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any, TypeVar
 
 from django.core.signals import setting_changed
 
-from . import occurrences, rows, scripts
+from . import occurrences, row_upkeep, scripts
 from .breaker import LONGEST_PAUSE_SECONDS, Breaker
 from .conf import get_configuration
 from .exceptions import DatabaseUnavailable, PartUnavailable, SessionStoreUnavailable, StoreRefused
 from .health import Health
 from .keys import SessionName
 from .occurrences import Occurrences
-from .operations import Command, Dispensable, Operation, Word, run
+from .operations import Command, Dispensable, Operation, run
 from .statements import Statement
 from .texts import A_MOMENT_AGO, Text, text_of
 
@@ -258,7 +258,7 @@ def ask_database(
 
 
 def reconcile(homes: Homes, *, most_batches: int | None = None) -> Operation[int]:
-    """Drop the hashes that may be older than their rows; return how many rows were mended.
+    """Have the cache know of rows that it could not be told of; return how many rows were mended.
 
     In a request (`most_batches`) only so much is done, and the cache is not used until all is. Then
     a database that does not serve is only a problem where this process knows of such hashes. Raises
@@ -267,10 +267,12 @@ def reconcile(homes: Homes, *, most_batches: int | None = None) -> Operation[int
     mended, batches = 0, 0
     while True:
         try:
-            found = yield from ask_database(homes, rows.stale, _BATCH)
+            found = yield from ask_database(homes, row_upkeep.stale, _BATCH)
         except DatabaseUnavailable:
             if most_batches is None or homes.has_marked:
                 raise
+            return mended
+        if found is None:
             return mended
         if not found:
             homes.has_marked = False
@@ -280,7 +282,7 @@ def reconcile(homes: Homes, *, most_batches: int | None = None) -> Operation[int
             raise _Unfinished(Text("The session store is still being brought up to date."))
         batches += 1
         try:
-            yield from _drop(homes, found)
+            yield from _bring_up_to_date(homes, found)
         except PartUnavailable:
             if most_batches is None:
                 raise
@@ -290,35 +292,35 @@ def reconcile(homes: Homes, *, most_batches: int | None = None) -> Operation[int
         mended += len(found)
 
 
-def drop_if_stale(homes: Homes, name: SessionName) -> Operation[bool]:
-    """Drop a session's hash if it may be older than its row; tell whether it was.
+def mend_if_stale(homes: Homes, name: SessionName) -> Operation[bool]:
+    """Have the cache know of a session's row if it could not be told; tell whether it could not.
 
-    While some hashes cannot be dropped because their node is down, others are believed only after
+    While some hashes cannot be reached because their node is down, others are trusted only after
     this question. Raises `SessionStoreUnavailable`.
     """
     try:
-        found = yield from ask_database(homes, rows.stale_among, (name.digest,))
+        found = yield from ask_database(homes, row_upkeep.stale_among, (name.digest,))
     except DatabaseUnavailable:
         if homes.has_marked:
             raise
         return False
     if found:
-        yield from _drop(homes, found)
+        yield from _bring_up_to_date(homes, found)
     return bool(found)
 
 
-def _drop(homes: Homes, found: Sequence[rows.Stale]) -> Operation[None]:
+def _bring_up_to_date(homes: Homes, found: Sequence[row_upkeep.Stale]) -> Operation[None]:
     naming = get_configuration().naming
     names = [naming.from_digest(row.sid) for row in found]
     yield tuple(
-        run(scripts.DROP, (name.hash_key, name.index_key), _drop_words(name, row))
+        run(
+            scripts.BEHIND,
+            (name.hash_key, name.index_key, naming.pending_set(name.bucket)),
+            (name.sid, row.version, int(row.is_ended)),
+        )
         for name, row in zip(names, found, strict=True)
     )
-    yield from ask_database(homes, rows.unmark, tuple(found))
-
-
-def _drop_words(name: SessionName, row: rows.Stale) -> tuple[Word, ...]:
-    return (name.sid, row.version, int(row.is_ended))
+    yield from ask_database(homes, row_upkeep.unmark, tuple(found))
 
 
 _homes: dict[tuple[str, str], Homes] = {}

@@ -32,9 +32,9 @@ class EncryptionKey:
         """Derive a key from a secret of any length."""
         return cls(derive(secret, "key id")[:KEY_ID_BYTES], derive(secret, "encryption"))
 
-    def for_session(self, sid: str, created: int) -> AESGCM:
-        """Return the cipher of one session: its key is derived from `sid` and creation time."""
-        return _cipher(self.master, f"{sid} {created}".encode())
+    def for_session(self, sid: str) -> AESGCM:
+        """Return the cipher of one session: its key is derived from `sid`."""
+        return _cipher(self.master, sid.encode())
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,9 @@
 """How sessions and users are named in the store: by keyed hashes, never by what they are.
 
-`sid` is the first 128 bits of HMAC-SHA256 over the session key, so nothing at rest can be put into
-a cookie (CVE-2019-16782 is what happens otherwise).
+A session key is a selector, 15 characters, and a validator, the rest. `sid` is the first 128 bits
+of HMAC-SHA256 over the selector and names the session for its whole life; a rotation replaces the
+validator. What is stored of that, the session's KEY, is a keyed hash too: nothing at rest can be
+put into a cookie (CVE-2019-16782 is what happens otherwise).
 """
 
 from __future__ import annotations
@@ -12,14 +14,16 @@ from base64 import urlsafe_b64decode
 from binascii import b2a_base64
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
-from itertools import product
+from hmac import compare_digest
 from typing import NamedTuple, TypeGuard
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hmac import HMAC
 from django.contrib.sessions.backends.base import VALID_KEY_CHARS
+
+from .stamps import STAMP_BYTES
 
 SID_BYTES = 16
 #: Of a `sid`: those bytes in base64, unpadded.
@@ -32,13 +36,18 @@ _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _HASH_KEY_TAIL = re.compile(r":\{(\d{1,5})\}:([A-Za-z0-9_-]{22})\Z", re.ASCII)
 #: Sessions that one script looks at: a fraction of a millisecond.
 MOST_PER_SCRIPT = 100
-SESSION_KEY_LENGTH = 32
-SESSION_KEY_MIN_LENGTH = 8
+#: Django's own table has room for as many.
+SESSION_KEY_LENGTH = 40
+#: 77 bits: too many for two sessions to share a selector by chance.
+SELECTOR_LENGTH = 15
+SESSION_KEY_MIN_LENGTH = 30
 SESSION_KEY_MAX_LENGTH = 256
-# 36**4 candidates, each in the wanted bucket with a chance of 1 in INDEX_BUCKETS: with the highest
-# allowed number of buckets the chance of finding none among them is below 10**-177.
-SUFFIX_LENGTH = 4
-_KEY_IN_TEXT = re.compile(rf"[{VALID_KEY_CHARS}]{{{SESSION_KEY_LENGTH},}}", re.ASCII)
+#: No session key has a control character, so no user's tag is the KEY of a session.
+_KEY_PREFIX = "\0key:"
+#: Of a KEY: a stamp and 16 bytes in base64, unpadded.
+KEY_CHARACTERS = 30
+_STAMP_CHARACTERS = 8
+_KEY_IN_TEXT = re.compile(rf"[{VALID_KEY_CHARS}]{{{SESSION_KEY_MIN_LENGTH},}}", re.ASCII)
 # Random bytes become characters, each as likely as the others: the bytes that are left over after
 # whole alphabets are dropped.
 _SURPLUS = bytes(range(256 - 256 % len(VALID_KEY_CHARS), 256))
@@ -63,14 +72,6 @@ class SessionName(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class NewKey:
-    """A session key made up for rotation; hidden from error reports until it is in use."""
-
-    name: SessionName
-    session_key: str = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
 class Naming:
     """Names of sessions and users under one prefix.
 
@@ -86,11 +87,27 @@ class Naming:
 
     def session(self, session_key: str, *, index_key: bytes | None = None) -> SessionName:
         """Name a session, under the newest index key unless another is given."""
-        return self.from_digest(_digest(index_key or self.index_keys[0], session_key))
+        selector = session_key[:SELECTOR_LENGTH]
+        return self.from_digest(_digest(index_key or self.index_keys[0], selector))
 
     def session_everywhere(self, session_key: str) -> tuple[SessionName, ...]:
         """Name a session under every index key, newest first."""
         return tuple(self.session(session_key, index_key=key) for key in self.index_keys)
+
+    def key(self, session_key: str, created: int, stamp: int) -> str:
+        """Return the KEY that is stored of a session key.
+
+        The session's creation time, in microseconds, is authenticated with it.
+        """
+        return _key(self.index_keys[0], session_key, created, stamp.to_bytes(STAMP_BYTES))
+
+    def admits(self, key: str, created: int, session_key: str) -> bool:
+        """Tell, in constant time, whether a KEY is that of a session key."""
+        stamp = stamp_of_key(key).to_bytes(STAMP_BYTES)
+        return any(
+            compare_digest(_key(index_key, session_key, created, stamp), key)
+            for index_key in self.index_keys
+        )
 
     def from_hash_key(self, hash_key: bytes) -> SessionName | None:
         """Return the name whose hash lies under a key, `None` when the key is no session's."""
@@ -149,27 +166,21 @@ class Naming:
         """The key of what the processes of the site count together."""
         return f"{self.prefix}:occurrences"
 
-    def neighbour(self, bucket: int) -> NewKey:
-        """Make up a new session key whose session falls into the given bucket.
-
-        Rotation then stays within one cluster slot, so that one script can end the old session and
-        begin the new one. Costs about `buckets` HMACs; the key keeps over 140 random bits.
-        """
-        while True:
-            stem = _random_text(SESSION_KEY_LENGTH - SUFFIX_LENGTH)
-            begun = _keyed(self.index_keys[0]).copy()
-            begun.update(stem.encode())
-            for suffix in _suffixes():
-                mac = begun.copy()
-                mac.update(suffix)
-                if int.from_bytes(mac.finalize()[:4], "big") % self.buckets == bucket:
-                    session_key = stem + suffix.decode()
-                    return NewKey(self.session(session_key), session_key)
-
 
 def new_session_key() -> str:
-    """Return a random session key as Django's own engines make it (about 165 bits)."""
+    """Return a random session key (about 206 bits, 129 of them in the validator)."""
     return _random_text(SESSION_KEY_LENGTH)
+
+
+def rotated(session_key: str) -> str:
+    """Return a new session key for the same session: its selector with another validator."""
+    selector = session_key[:SELECTOR_LENGTH]
+    return selector + _random_text(SESSION_KEY_LENGTH - SELECTOR_LENGTH)
+
+
+def stamp_of_key(key: str) -> int:
+    """Return the stamp of the rotation that a KEY is of."""
+    return int.from_bytes(urlsafe_b64decode(key[:_STAMP_CHARACTERS]))
 
 
 def is_session_key(value: object) -> TypeGuard[str]:
@@ -216,9 +227,14 @@ def _keyed(index_key: bytes) -> HMAC:
     return HMAC(index_key, SHA256())
 
 
+def _key(index_key: bytes, session_key: str, created: int, stamp: bytes) -> str:
+    return _text(stamp + _digest(index_key, f"{_KEY_PREFIX}{created} {session_key}"))
+
+
 def _text(digest: bytes) -> str:
-    """Encode 16 bytes as 22 characters of the URL-safe base64 alphabet (RFC 4648), unpadded."""
-    return b2a_base64(digest, newline=False)[:SID_CHARACTERS].translate(_URL_SAFE).decode()
+    """Encode bytes in the URL-safe base64 alphabet (RFC 4648), unpadded."""
+    text = b2a_base64(digest, newline=False).translate(_URL_SAFE)
+    return text.rstrip(b"=").decode()
 
 
 def _random_text(length: int) -> str:
@@ -226,7 +242,3 @@ def _random_text(length: int) -> str:
     while len(text) < length:
         text += secrets.token_bytes(2 * length).translate(_CHARACTERS, _SURPLUS)
     return text[:length].decode()
-
-
-def _suffixes() -> Iterator[bytes]:
-    return map(bytes, product(VALID_KEY_CHARS.encode(), repeat=SUFFIX_LENGTH))

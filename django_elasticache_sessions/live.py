@@ -389,7 +389,7 @@ def _place(item: Described) -> Place:
 
 def _live(item: Described, *, with_values: bool = False) -> LiveSession:
     stored = item.stored
-    codec = SessionCodec(get_configuration().policy, stored.name.sid, stored.created)
+    codec = SessionCodec(get_configuration().policy, stored.name.sid)
     serializer = make_serializer(import_string(settings.SESSION_SERIALIZER))
 
     def value(name: str) -> Any:

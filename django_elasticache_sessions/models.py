@@ -32,9 +32,12 @@ class FallbackSessionQuerySet(models.QuerySet["FallbackSession"]):
 class FallbackSession(models.Model):
     """A session's row: named by its `sid`, its values encoded as they are in the hash.
 
-    An ended session leaves its row for an hour, without data, so that nothing brings it back.
+    An ended session leaves its row, without data, for as long as any copy of it could live.
     `created` is in microseconds, `saved` and `expires` in seconds since the epoch, by the
-    database's clock; `cache_stale` is true where the hash may be older than the row, else null.
+    database's clock; `version` rises with each change, and `clock` is the stamp of the last one
+    (see `stamps`). `removed` has the stamps of removed fields by name, and `cleared` the stamp
+    until which all others were removed. `cache_stale` is true where the hash may be older than the
+    row, else null.
     """
 
     # In hexadecimal: some databases' texts do not tell capitals, and MariaDB's uuid takes not all.
@@ -45,6 +48,10 @@ class FallbackSession(models.Model):
     saved = models.BigIntegerField(_("saved"))
     expires = models.BigIntegerField(_("expires"))
     version = models.BigIntegerField(_("version"))
+    validator = models.CharField(_("hashed session key"), max_length=30)
+    clock = models.BigIntegerField(_("last stamp"))
+    removed = models.JSONField(_("removed fields"))
+    cleared = models.BigIntegerField(_("cleared until"))
     is_ended = models.BooleanField(_("ended"))
     cache_stale = models.BooleanField(_("cache is stale"), null=True)
 

@@ -12,12 +12,13 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from . import scripts
 from .exceptions import ForeignType, InvalidValue, PartUnavailable
 from .fields import MAX_FIELDS, METADATA_PREFIX, loaded_name, stored_name
-from .keys import Naming, SessionName
+from .keys import KEY_CHARACTERS, Naming, SessionName
 
 Word: TypeAlias = bytes | str | int
 Command: TypeAlias = tuple[Word, ...]
@@ -51,8 +52,6 @@ Step: TypeAlias = tuple[Command, ...] | Call
 Operation: TypeAlias = Generator[Step, Any, T]
 
 MISSING = 0
-NAME_TAKEN = -1
-OTHER_VERSION = -2
 METADATA_FIELD = "~"
 #: Asks which primary answers the commands before it; stands last among the commands of a round
 #: trip, and once more after those of each bucket where there are several. The reply is bytes.
@@ -63,13 +62,20 @@ INFO: Command = ("INFO",)
 #: Asks for the time, alone in a round trip. The reply is that to `TIME`; of a cluster it is a list
 #: of those of each primary.
 CLOCK: Command = ("TIME",)
-SAME_USER = "="
+#: Stands for what stays as it is.
+SAME = "="
+#: After these words an older release finds none that it knows; a later one may.
 _METADATA = re.compile(
-    rb"(\d{1,18}) (\d{1,18}) (\d{1,18}) (\d{1,18}) ([A-Za-z0-9_-]*)"
-    rb"(?: @([0-9a-f]+)(?: ([pc])(\d{1,18}))?)?"
+    rb"(\d{1,18}) (\d{1,18}) (\d{1,18}) (\d{1,18}) ([A-Za-z0-9_-]*) ([A-Za-z0-9_-]{%d})"
+    rb"(?: @(\S+) (\d{1,18}) (\d{1,18}))?(?: .*)?" % KEY_CHARACTERS,
+    re.DOTALL,
 )
 #: Stands in a hash whose session was ended while the database was unavailable.
 PENDING_END = b"x p"
+#: Before the name of what a row lacks; its value is the stamp of that write.
+PENDING = "~!"
+#: What may be pending besides fields: the KEY, with the creation time, and the expiry.
+PENDING_KEY, PENDING_EXPIRY = "~k", "~e"
 #: Stands in a hash, or is all of it, while its session is read from the database.
 _LEASE = {"~l"}
 _METADATA_FIELDS = 16
@@ -82,9 +88,10 @@ class StoredSession(NamedTuple):
     """A session as it was read: where it lies, its metadata and its encoded fields.
 
     `created` in microseconds and `saved`, `expires` in seconds since the epoch. In the `cached_db`
-    engine `origin` tells which server a hash was filled in at (empty in the `cache` engine); `base`
-    is the version that hash and row shared last, `None` unless the database lacks something; it is
-    disputed when the row is known to have been changed since.
+    engine `version` is that of the row, or of the row that the hash shows (0: of none); `clock` is
+    the largest stamp in it; and of a hash, `origin` tells which server it was filled in at (empty
+    in the `cache` engine), `behind` which version of the row it is known not to show (0: none), and
+    `pending` what the row lacks, by the name in the hash, with the stamp of its write.
     """
 
     name: SessionName
@@ -93,15 +100,12 @@ class StoredSession(NamedTuple):
     expires: int
     version: int
     user_tag: str
+    key: str
     fields: dict[str, bytes]
+    clock: int = 0
     origin: bytes = b""
-    base: int | None = None
-    is_disputed: bool = False
-
-    @property
-    def is_pending(self) -> bool:
-        """Whether the database lacks something of it."""
-        return self.base is not None
+    behind: int = 0
+    pending: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,17 +115,27 @@ class NewSession:
     ttl: int
     created: int
     user_tag: str
+    key: str
     fields: dict[str, bytes]
+    stamp: int
 
     def words(self) -> tuple[Word, ...]:
         """Return it as arguments of a script."""
-        return (self.ttl, self.created, self.user_tag, *pairs(self.fields))
+        return (self.ttl, self.created, self.user_tag, self.key, *pairs(self.fields))
+
+
+class Rotated(NamedTuple):
+    """What a rotation replaces: the KEY, and the creation time in microseconds."""
+
+    key: str
+    created: int
 
 
 class Save(NamedTuple):
     """What a save sends; `user_tag` is `None` while the session's user stays the same.
 
-    `indexed_user_tag` names the user whose index is to be renewed, if any.
+    `stamp` is that of its values. `indexed_user_tag` names the user whose index is to be renewed,
+    if any; `rotated` is there in a rotation.
     """
 
     ttl: int
@@ -130,38 +144,63 @@ class Save(NamedTuple):
     replace: bool
     user_tag: str | None
     indexed_user_tag: str
+    stamp: int
+    rotated: Rotated | None = None
+
+    @property
+    def is_touch(self) -> bool:
+        """Whether nothing but the expiry changes."""
+        return not (self.changed or self.removed or self.replace or self.rotated) and (
+            self.user_tag is None
+        )
 
     def words(self) -> tuple[Word, ...]:
-        """Return it as arguments of the save script."""
+        """Return it as arguments of the scripts that save."""
         removed = [stored_name(name) for name in self.removed]
-        user = SAME_USER if self.user_tag is None else self.user_tag
-        return (self.ttl, user, int(self.replace), len(removed), *removed, *pairs(self.changed))
+        user = SAME if self.user_tag is None else self.user_tag
+        key, created = self.rotated or (SAME, SAME)
+        changes = (int(self.replace), len(removed), *removed, *pairs(self.changed))
+        return (self.ttl, user, key, created, *changes)
+
+
+class Outpaced(NamedTuple):
+    """Why nothing was saved: the session's largest stamp, `clock`, is not before the save's."""
+
+    clock: int
+
+
+def anybody(stored: StoredSession) -> bool:
+    """Tell that a session is meant whatever its KEY is."""
+    return True
 
 
 def load(
-    name: SessionName, older_names: Callable[[], Sequence[SessionName]]
+    name: SessionName,
+    older_names: Callable[[], Sequence[SessionName]],
+    is_mine: Callable[[StoredSession], bool] = anybody,
 ) -> Operation[StoredSession | None]:
     """Read a session under its name, and only on a miss under its names of older index keys.
 
-    Raises `InvalidValue` when what lies there cannot be a session.
+    `None` where there is none, or `is_mine` says that its KEY is not that of the visitor. Raises
+    `InvalidValue` when what lies there cannot be a session.
     """
     fields, ttl = yield read_commands(name)
     if fields != []:
-        return parse_session(name, fields, ttl)
+        return _mine(parse_session(name, fields, ttl), is_mine)
     names = older_names()
     if not names:
         return None
     replies = yield tuple(command for older in names for command in read_commands(older))
     for older, fields, ttl in zip(names, replies[::2], replies[1::2], strict=True):
         if fields != []:
-            return parse_session(older, fields, ttl)
+            return _mine(parse_session(older, fields, ttl), is_mine)
     return None
 
 
-def exists(names: Sequence[SessionName]) -> Operation[bool]:
-    """Tell whether a session is stored under any of its names."""
-    replies = yield tuple(("HEXISTS", name.hash_key, METADATA_FIELD) for name in names)
-    return any(_number(reply) for reply in replies)
+def _mine(
+    stored: StoredSession | None, is_mine: Callable[[StoredSession], bool]
+) -> StoredSession | None:
+    return stored if stored and is_mine(stored) else None
 
 
 def create(naming: Naming, name: SessionName, new: NewSession) -> Operation[bool]:
@@ -170,55 +209,30 @@ def create(naming: Naming, name: SessionName, new: NewSession) -> Operation[bool
     keys = (name.hash_key, name.index_key, naming.events(name.bucket))
     commands = [run(scripts.CREATE, keys, words)]
     if new.user_tag and new.ttl > 0:
-        commands.append(index_user(naming, new.user_tag, name, new.ttl))
-    return _number((yield tuple(commands))[0]) == 1
+        commands.insert(0, index_user(naming, new.user_tag, name, new.ttl))
+    return _number((yield tuple(commands))[-1]) == 1
 
 
-def save(naming: Naming, stored: StoredSession, change: Save) -> Operation[int]:
-    """Merge changes into a stored session; return its version, `MISSING` when it is gone.
+def save(naming: Naming, stored: StoredSession, change: Save) -> Operation[int | Outpaced]:
+    """Merge changes into a stored session; return its version.
 
-    Users' indexes, where they have to be written, go along in the same round trip.
+    `MISSING` when it is gone, or has another KEY than when it was loaded. Users' indexes, where
+    they have to be written, go along in the same round trip.
     """
     name = stored.name
-    words = (name.sid, *change.words())
+    words = (name.sid, stored.key, *change.words())
     keys = (name.hash_key, name.index_key, *_events(naming, name, is_end=change.ttl <= 0))
-    commands = [run(scripts.SAVE, keys, words)]
-    commands += user_commands(naming, stored, change)
-    return _number((yield tuple(commands))[0])
+    command = run(scripts.SAVE, keys, words)
+    replies = yield with_user_commands(naming, stored, change, command)
+    return _number(replies[1 if change.indexed_user_tag else 0])
 
 
-def rotate(
-    naming: Naming, old: StoredSession, name: SessionName, new: NewSession, *, fenced: bool
-) -> Operation[int]:
-    """Replace a session by a new one in the same bucket, atomically.
-
-    Return 1, or `MISSING` (the old one is gone), `NAME_TAKEN`, or, when fenced, `OTHER_VERSION`:
-    somebody saved to the old session since it was loaded.
-    """
-    fence = old.version if fenced else ""
-    events = _events(naming, name, is_end=new.ttl <= 0)
-    keys = (old.name.hash_key, old.name.index_key, name.hash_key, *events)
-    words = (old.name.sid, name.sid, fence, *new.words())
-    commands = [run(scripts.ROTATE, keys, words)]
-    if new.user_tag and new.ttl > 0:
-        commands.append(index_user(naming, new.user_tag, name, new.ttl))
-    if old.user_tag:
-        commands.append(forget_user(naming, old.user_tag, old.name))
-    return _number((yield tuple(commands))[0])
-
-
-def delete(naming: Naming, names: Sequence[SessionName], *, user_tag: str) -> Operation[bool]:
-    """End a session under all its names; take it out of its user's index.
-
-    `user_tag`, where it is known, saves a round trip. Return whether there was one.
-    """
-    if not user_tag:
-        ended, failure = yield from end_all(naming, names)
-        if failure:
-            raise failure
-        return bool(ended)
-    replies = yield (*_deletions(naming, names), forget_user(naming, user_tag, names[0]))
-    return any(reply is not None for reply in replies[: len(names)])
+def delete(naming: Naming, stored: StoredSession) -> Operation[bool]:
+    """End a session, unless it has another KEY by now; return whether it ended."""
+    commands = _deletions(naming, (stored.name,), key=stored.key)
+    if stored.user_tag:
+        commands += (forget_user(naming, stored.user_tag, stored.name),)
+    return isinstance((yield commands)[0], bytes)
 
 
 def end_all(naming: Naming, names: Sequence[SessionName]) -> Operation[Ended]:
@@ -246,12 +260,14 @@ def _in_parts(
         return problem.replies, problem
 
 
-def _deletions(naming: Naming, names: Sequence[SessionName]) -> tuple[Command, ...]:
+def _deletions(
+    naming: Naming, names: Sequence[SessionName], *, key: str = ""
+) -> tuple[Command, ...]:
     return tuple(
         run(
             scripts.DELETE,
             (name.hash_key, name.index_key, naming.events(name.bucket)),
-            (name.sid,),
+            (name.sid, key),
         )
         for name in names
     )
@@ -298,7 +314,8 @@ def parse_session(name: SessionName, fields: Any, ttl: int) -> StoredSession | N
         return None
     if ttl < 0:
         raise InvalidValue("it has no expiry")
-    if len(fields) > 2 * (MAX_FIELDS + _METADATA_FIELDS):
+    # A field that is pending has a second one beside it.
+    if len(fields) > 2 * (2 * MAX_FIELDS + _METADATA_FIELDS):
         raise InvalidValue("it has more fields than any session that would be saved")
     values = _by_name(fields)
     text = values.pop(METADATA_FIELD, b"")
@@ -307,9 +324,13 @@ def parse_session(name: SessionName, fields: Any, ttl: int) -> StoredSession | N
         if text == PENDING_END or values.keys() == _LEASE:
             return None
         raise InvalidValue("its metadata is damaged")
+    pending: dict[str, int] = {}
     if METADATA_PREFIX in "".join(values):
+        pending = _pending(values)
         values = {loaded_name(name): values[name] for name in values if _is_users(name)}
-    created, saved, expires, version, tag, origin, state, base = metadata.groups()
+    if len(values) > MAX_FIELDS:
+        raise InvalidValue("it has more fields than any session that would be saved")
+    created, saved, expires, version, tag, key, origin, behind, clock = metadata.groups()
     return StoredSession(
         name,
         int(created),
@@ -317,11 +338,24 @@ def parse_session(name: SessionName, fields: Any, ttl: int) -> StoredSession | N
         int(expires),
         int(version),
         tag.decode(),
+        key.decode(),
         values,
+        int(clock or 0),
         origin or b"",
-        None if base is None else int(base),
-        state == b"c",
+        int(behind or 0),
+        pending,
     )
+
+
+def _pending(values: Mapping[str, bytes]) -> dict[str, int]:
+    try:
+        return {
+            name.removeprefix(PENDING): int(values[name])
+            for name in values
+            if name.startswith(PENDING)
+        }
+    except ValueError:
+        raise InvalidValue("its metadata is damaged") from None
 
 
 def _by_name(words: Sequence[bytes]) -> dict[str, bytes]:
@@ -342,14 +376,19 @@ def _is_users(name: str) -> bool:
     return name[:1] != METADATA_PREFIX or name[1:2] == METADATA_PREFIX
 
 
-def user_commands(naming: Naming, stored: StoredSession, change: Save) -> list[Command]:
-    """Return the commands that keep the users' indexes right after a save."""
-    commands = []
+def with_user_commands(
+    naming: Naming, stored: StoredSession, change: Save, command: Command
+) -> tuple[Command, ...]:
+    """Return the command of a save with those that keep the users' indexes right.
+
+    A session enters its user's index before it can be used as that user's.
+    """
+    commands = [command]
     if change.indexed_user_tag:
-        commands.append(index_user(naming, change.indexed_user_tag, stored.name, change.ttl))
+        commands.insert(0, index_user(naming, change.indexed_user_tag, stored.name, change.ttl))
     if stored.user_tag and (change.user_tag is not None or change.ttl <= 0):
         commands.append(forget_user(naming, stored.user_tag, stored.name))
-    return commands
+    return tuple(commands)
 
 
 def index_user(naming: Naming, tag: str, name: SessionName, ttl: int) -> Command:

@@ -8,8 +8,8 @@ from typing import Any
 
 from django.conf import settings
 
-from . import operations, rows, scripts
-from .codec import CodecPolicy, SessionCodec
+from . import operations, row_upkeep, scripts
+from .codec import CodecPolicy, SessionCodec, stamp_of
 from .conf import CACHED_DB_ENGINE, SETTING, Configuration, get_configuration
 from .drivers import sync
 from .elasticache.kms import make_wrapped_key
@@ -120,17 +120,17 @@ def _rekey_rows(
     homes = get_homes()
     tally, last = Tally(), None
     while True:
-        found = yield from ask_database(homes, rows.following, last, batch_size)
+        found = yield from ask_database(homes, row_upkeep.following, last, batch_size)
         for row in found:
             if isinstance(row, bytes):
                 tally += Tally(seen=1, unreadable=1)
                 continue
             name = configuration.naming.from_digest(row.sid)
-            stored = StoredSession(name, *row[1:7])
+            stored = StoredSession(name, *row[1:7], row.fields)
             examined, values = _examine_row(configuration.policy, stored)
             tally += examined
             if values and not dry_run:
-                yield from ask_database(homes, rows.replace, row.sid, row.version, values)
+                yield from ask_database(homes, row_upkeep.replace, row.sid, row.version, values)
         progress(tally)
         if len(found) < batch_size:
             return tally
@@ -187,10 +187,10 @@ def _examine(
 
 def _replacements(policy: CodecPolicy, stored: StoredSession) -> Iterator[tuple[str, bytes, bytes]]:
     """Yield fields that are not under the newest key, each with its old and its new value."""
-    codec = SessionCodec(policy, stored.name.sid, stored.created)
+    codec = SessionCodec(policy, stored.name.sid)
     for field, value in stored.fields.items():
         if not codec.is_current(value):
-            yield field, value, codec.encode(field, codec.decode(field, value))
+            yield field, value, codec.encode(field, codec.decode(field, value), stamp_of(value))
 
 
 def _batches(names: Sequence[SessionName], size: int) -> Iterator[Sequence[SessionName]]:

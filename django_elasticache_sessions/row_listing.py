@@ -22,7 +22,7 @@ from .operations import Operation, StoredSession
 from .rows import Conditions
 
 _Found = Sequence[Any]
-_COLUMNS = "sid, created, saved, expires, version, user_tag"
+_COLUMNS = "sid, created, saved, expires, version, user_tag, validator"
 # Read once in a statement: PostgreSQL would read the clock for each row, and use no index for that.
 _NOW = "(SELECT {now})"
 _UNEXPIRED = f"expires > {_NOW}"
@@ -273,12 +273,12 @@ def _read(
 def _described(naming: Naming, found: Iterable[_Found]) -> list[Described]:
     """Make sense of rows; what is damaged is left out."""
     described = []
-    for sid, created, saved, expires, version, user_tag, fields in found:
+    for sid, created, saved, expires, version, user_tag, key, fields in found:
         try:
             values, sizes = from_sized(fields)
         except InvalidValue:
             continue
         name = naming.from_digest(bytes.fromhex(sid))
-        stored = StoredSession(name, created, saved, expires, version, user_tag, values)
+        stored = StoredSession(name, created, saved, expires, version, user_tag, key, values)
         described.append(Described(stored, sizes))
     return described

@@ -1,7 +1,9 @@
-"""The statements on the fallback rows.
+"""The statements of requests on the fallback rows.
 
 Each is one SQL statement, unless it says otherwise. Times are the database's: an application server
-whose clock is wrong neither ends nor prolongs a session.
+whose clock is wrong neither ends nor prolongs a session. What is written inside a transaction is
+not committed yet: such rows are marked, in the same statement, as newer than the cache, and stay so
+until the cache was told after the commit.
 """
 
 from __future__ import annotations
@@ -9,19 +11,29 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from django.contrib.sessions.backends.base import CreateError
+from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from .dialects import among, dialect_of, from_json, sql, to_json
-from .exceptions import InvalidValue
+from .dialects import (
+    among,
+    dialect_of,
+    from_json,
+    merged_fields,
+    merged_stamps,
+    sql,
+    stamps_from_json,
+    stamps_to_json,
+    to_json,
+)
 
-#: Seconds that the row of an ended session stays, so that nothing brings the session back.
-ENDED_SECONDS = 3600
+#: Seconds that the row of an ended session stays at least.
+ENDED_SECONDS = 14 * 86_400
 #: A time that does not come, in seconds since the epoch.
 NEVER = 2**53
 #: In one statement; SQLite may take no more than 32,766 parameters.
 _INSERTED_ROWS = 1000
+_COLUMNS = "sid, created, saved, expires, version, user_tag, validator, clock, fields"
 
 
 class Row(NamedTuple):
@@ -33,23 +45,19 @@ class Row(NamedTuple):
     expires: int
     version: int
     user_tag: str
+    key: str
+    clock: int
     fields: dict[str, bytes]
     ttl: int
 
 
-class Stale(NamedTuple):
-    """A session whose hash may be older than its row."""
+class State(NamedTuple):
+    """All of a row, whether its session lives or not."""
 
-    sid: bytes
-    version: int
+    row: Row
     is_ended: bool
-
-
-class Swept(NamedTuple):
-    """What a sweep did: the last primary key of its range, `None` at the end, and rows deleted."""
-
-    last: bytes | None
-    deleted: int
+    removed: dict[str, int]
+    cleared: int
 
 
 class Content(NamedTuple):
@@ -59,24 +67,49 @@ class Content(NamedTuple):
     ttl: int
     created: int
     user_tag: str
+    key: str
     fields: Mapping[str, bytes]
+    clock: int
+    version: int = 1
+    removed: Mapping[str, int] = {}
+    cleared: int = 0
 
 
 class Patch(NamedTuple):
-    """What a save changes in a row; `user_tag` is `None` while the user stays the same."""
+    """What a save changes in a row; as in `operations.Save`.
+
+    `key` is the KEY that the row must have, and `stamp` that of the values, `None` for a touch.
+    """
 
     sid: bytes
+    key: str
+    stamp: int | None
     ttl: int
     changed: Mapping[str, bytes]
     removed: Sequence[str]
     replace: bool
     user_tag: str | None
+    rotated: tuple[str, int] | None
     cache_stale: bool
 
     @property
     def step(self) -> int:
         """By how much the version rises: not at all for a touch."""
-        return 1 if self.changed or self.removed or self.replace else 0
+        return 0 if self.stamp is None else 1
+
+
+class Written(NamedTuple):
+    """What a statement did, by the row's version (0: nothing), and whether that is committed."""
+
+    version: int
+    is_committed: bool
+
+
+class Loaded(NamedTuple):
+    """Rows, and whether they are what everybody sees: not inside a transaction."""
+
+    rows: list[Row]
+    is_committed: bool
 
 
 class Conditions(NamedTuple):
@@ -111,93 +144,127 @@ class Conditions(NamedTuple):
 _NONE = Conditions()
 
 
-class Pending(NamedTuple):
-    """A session whose hash holds what its row lacks: `dirty` names the fields.
-
-    `base` is the version that the two shared last, 0 for a session that has no row yet.
-    """
-
-    whole: Content
-    version: int
-    base: int
-    dirty: Sequence[str]
-
-    def changed(self) -> dict[str, bytes]:
-        """Return the values that the row lacks."""
-        return {name: self.whole.fields[name] for name in self.dirty if name in self.whole.fields}
-
-    def removed(self) -> list[str]:
-        """Return the fields that the row has and the hash has not."""
-        return [name for name in self.dirty if name not in self.whole.fields]
-
-
-def load(connection: BaseDatabaseWrapper, sids: Sequence[bytes]) -> list[Row]:
+def load(connection: BaseDatabaseWrapper, sids: Sequence[bytes]) -> Loaded:
     """Return the rows of the sessions that live, of those asked for.
 
     Raises `InvalidValue` for a row that cannot be a session's.
     """
-    places = ", ".join(["%s"] * len(sids))
     query = sql(
         connection,
-        "SELECT sid, created, saved, expires, version, user_tag, fields, expires - {now} "
-        f"FROM {{table}} WHERE sid IN ({places}) AND NOT is_ended AND expires > {{now}}",
+        f"SELECT {_COLUMNS}, expires - {{now}} FROM {{table}} "
+        f"WHERE sid IN ({_places(sids)}) AND NOT is_ended AND expires > {{now}}",
     )
     with connection.cursor() as cursor:
         cursor.execute(query, [sid.hex() for sid in sids])
-        return [_row(found) for found in cursor.fetchall()]
+        rows = [row_of(found) for found in cursor.fetchall()]
+    return Loaded(rows, not connection.in_atomic_block)
 
 
-def create(connection: BaseDatabaseWrapper, new: Content) -> bool:
-    """Insert a session's first row; `False` where there is one.
+def states(connection: BaseDatabaseWrapper, sids: Sequence[bytes]) -> dict[bytes, State]:
+    """Return whatever rows there are, those of ended and expired sessions too.
 
-    A repeat after a lost reply finds its own row: creation times are in microseconds.
+    Raises `InvalidValue` for a row that cannot be a session's.
     """
-    query = sql(connection, _insert(connection, ended="FALSE"))
-    if connection.vendor != "mysql":
+    query = sql(
+        connection,
+        f"SELECT {_COLUMNS}, expires - {{now}}, is_ended, removed, cleared FROM {{table}} "
+        f"WHERE sid IN ({_places(sids)})",
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(query, [sid.hex() for sid in sids])
+        found = [
+            State(row_of(columns), bool(is_ended), stamps_from_json(removed), cleared)
+            for *columns, is_ended, removed, cleared in cursor.fetchall()
+        ]
+    return {state.row.sid: state for state in found}
+
+
+def create(connection: BaseDatabaseWrapper, new: Content) -> Written:
+    """Insert a session's first row; version 0 where there is one.
+
+    A repeat after a lost reply finds its own row.
+    """
+    cache_stale = connection.in_atomic_block
+    query = sql(connection, insertion(connection, ended="FALSE"))
+    if dialect_of(connection).has_conditional_upsert:
         query += " ON CONFLICT (sid) DO NOTHING"
+    is_new = False
     try:
         with connection.cursor() as cursor:
-            cursor.execute(query, _content(connection, new, version=1))
-            if cursor.rowcount == 1:
-                return True
+            cursor.execute(query, inserted(connection, new, cache_stale=cache_stale))
+            is_new = cursor.rowcount == 1
     except IntegrityError:
         # MySQL has no way to leave out a row that is there, and nothing else.
         pass
-    return any(row.created == new.created for row in load(connection, [new.sid]))
+    if not is_new:
+        is_new = any(row.key == new.key for row in load(connection, [new.sid]).rows)
+    return Written(int(is_new), not cache_stale)
 
 
-def merge(connection: BaseDatabaseWrapper, patch: Patch, *, unless: int | None = None) -> int:
-    """Merge changes into a session; return its version, 0 when it is gone, or at `unless`."""
+def save(connection: BaseDatabaseWrapper, patch: Patch) -> Written:
+    """Merge changes into a session's row.
+
+    Version 0 where nothing was done: the session is gone, or has another KEY, or a stamp that is
+    not older than this save's; states() tells which.
+    """
     dialect = dialect_of(connection)
-    sets = [
-        "fields = " + (dialect.json if patch.replace else dialect.merged.format(patch="%s")),
-        "version = " + dialect.raised.format("{table}.version + %s"),
-        "saved = {now}",
-        "expires = {now} + %s",
-    ]
-    removed = () if patch.replace else patch.removed
-    parameters: list[Any] = [to_json(patch.changed, removed), patch.step, patch.ttl]
+    cache_stale = patch.cache_stale or connection.in_atomic_block
+    sets, parameters = _saved_sets(connection, patch)
+    if cache_stale:
+        sets.append("cache_stale = TRUE")
+    where = "sid = %s AND validator = %s AND NOT is_ended AND expires > {now}"
+    parameters += [patch.sid.hex(), patch.key]
+    if patch.stamp is not None:
+        where += " AND clock < %s"
+        parameters.append(patch.stamp)
+    query = f"UPDATE {{table}} SET {', '.join(sets)} WHERE {where}{dialect.returning}"
+    with connection.cursor() as cursor:
+        cursor.execute(sql(connection, query), parameters)
+        if not dialect.returning:
+            version = int(cursor.lastrowid) if cursor.rowcount else 0
+        else:
+            found = cursor.fetchone()
+            version = found[0] if found else 0
+    return Written(version, not connection.in_atomic_block)
+
+
+def _saved_sets(connection: BaseDatabaseWrapper, patch: Patch) -> tuple[list[str], list[Any]]:
+    raised = dialect_of(connection).raised.format("{table}.version + %s")
+    sets = [f"version = {raised}", "saved = {now}", "expires = {now} + %s"]
+    parameters: list[Any] = [patch.step, patch.ttl]
+    if patch.stamp is None:
+        return sets, parameters
+    sets.append("clock = %s")
+    parameters.append(patch.stamp)
+    if patch.replace:
+        sets += [
+            f"fields = {dialect_of(connection).json}",
+            f"removed = {dialect_of(connection).json}",
+            "cleared = %s",
+        ]
+        parameters += [to_json(patch.changed), "{}", patch.stamp]
+    elif patch.changed or patch.removed:
+        expression, words = merged_fields(connection, patch.changed, patch.removed)
+        sets.append(f"fields = {expression}")
+        parameters += words
+    if patch.removed and not patch.replace:
+        expression, words = merged_stamps(connection, patch.removed, patch.stamp)
+        sets.append(f"removed = {expression}")
+        parameters += words
     if patch.user_tag is not None:
         sets.append("user_tag = %s")
         parameters.append(patch.user_tag)
-    if patch.cache_stale:
-        sets.append("cache_stale = TRUE")
-    parameters.append(patch.sid.hex())
-    other = ""
-    if unless is not None:
-        other = " AND version <> %s"
-        parameters.append(unless)
-    query = sql(
-        connection,
-        f"UPDATE {{table}} SET {', '.join(sets)} "
-        f"WHERE sid = %s AND NOT is_ended AND expires > {{now}}{other}{dialect.returning}",
-    )
-    with connection.cursor() as cursor:
-        cursor.execute(query, parameters)
-        if not dialect.returning:
-            return int(cursor.lastrowid) if cursor.rowcount else 0
-        found = cursor.fetchone()
-    return found[0] if found else 0
+    if patch.rotated is not None:
+        sets += ["validator = %s", "created = %s"]
+        parameters += patch.rotated
+    return sets, parameters
+
+
+class Ended(NamedTuple):
+    """The sessions that a statement ended, by `sid`, and whether that is committed."""
+
+    sids: list[bytes]
+    is_committed: bool
 
 
 def end(
@@ -205,14 +272,19 @@ def end(
     sids: Sequence[bytes],
     *,
     cache_stale: bool,
+    key: str | None = None,
     conditions: Conditions | None = None,
-) -> list[bytes]:
-    """End those sessions that live, and that are meant, for good; return their `sid`s.
+) -> Ended:
+    """End those sessions that live, and that are meant, for good.
 
-    MySQL takes two statements, in a transaction, for more than one.
+    With `key`, only those with this KEY. MySQL takes two statements, in a transaction, for more
+    than one.
     """
+    cache_stale = cache_stale or connection.in_atomic_block
     named, parameters = among(connection, sids)
     where = f"WHERE {named} AND NOT is_ended"
+    if key is not None:
+        where, parameters = f"{where} AND validator = %s", [*parameters, key]
     if conditions is not None:
         meant, more = conditions.sql()
         where, parameters = f"{where} AND {meant}", [*parameters, *more]
@@ -220,26 +292,28 @@ def end(
         connection,
         f"UPDATE {{table}} SET {_ended_sets(connection, cache_stale=cache_stale)} {where}",
     )
+    is_committed = not connection.in_atomic_block
     with connection.cursor() as cursor:
         if len(sids) == 1:
             cursor.execute(update, parameters)
-            return list(sids) if cursor.rowcount else []
+            return Ended(list(sids) if cursor.rowcount else [], is_committed)
         if dialect_of(connection).returning:
             cursor.execute(f"{update} RETURNING sid", parameters)
-            return [bytes.fromhex(sid) for (sid,) in cursor.fetchall()]
+            return Ended([bytes.fromhex(sid) for (sid,) in cursor.fetchall()], is_committed)
         with transaction.atomic(using=connection.alias):
             cursor.execute(
                 sql(connection, f"SELECT sid FROM {{table}} {where} FOR UPDATE"), parameters
             )
             found = [bytes.fromhex(sid) for (sid,) in cursor.fetchall()]
             cursor.execute(update, parameters)
-            return found
+            return Ended(found, is_committed)
 
 
 def end_unknown(
     connection: BaseDatabaseWrapper, sids: Iterable[bytes], *, cache_stale: bool
 ) -> None:
     """End sessions for good that need not have a row; a statement inserts a thousand."""
+    cache_stale = cache_stale or connection.in_atomic_block
     query = sql(
         connection,
         dialect_of(connection).on_conflict + _ended_sets(connection, cache_stale=cache_stale),
@@ -249,77 +323,17 @@ def end_unknown(
     with connection.cursor() as cursor:
         for start in range(0, len(in_order), _INSERTED_ROWS):
             portion = in_order[start : start + _INSERTED_ROWS]
-            insert = sql(connection, _insert(connection, ended="TRUE", rows=len(portion)))
+            insert = sql(connection, insertion(connection, ended="TRUE", rows=len(portion)))
             parameters = [
                 word
                 for sid in portion
-                for word in _content(
+                for word in inserted(
                     connection,
-                    Content(sid, ENDED_SECONDS, 0, "", {}),
-                    version=1,
+                    Content(sid, ended_seconds(), 0, "", "", {}, 0),
                     cache_stale=cache_stale,
                 )
             ]
             cursor.execute(insert + query, parameters)
-
-
-def rotate(
-    connection: BaseDatabaseWrapper,
-    old: bytes,
-    version: int | None,
-    new: Content,
-    *,
-    cache_stale: bool,
-) -> bool:
-    """End a session and begin another, as one; `False` when the old one is not at this version.
-
-    Raises `CreateError` when the new name is taken; the old session then goes on.
-    """
-    sets = _ended_sets(connection, cache_stale=cache_stale)
-    fence = "" if version is None else " AND version = %s"
-    query = sql(
-        connection,
-        f"UPDATE {{table}} SET {sets} WHERE sid = %s AND NOT is_ended AND expires > {{now}}{fence}",
-    )
-    parameters: list[Any] = [old.hex(), *([] if version is None else [version])]
-    with transaction.atomic(using=connection.alias):
-        with connection.cursor() as cursor:
-            cursor.execute(query, parameters)
-            if not cursor.rowcount:
-                # A repeat after a lost reply finds what it did.
-                return any(row.created == new.created for row in load(connection, [new.sid]))
-        if not create(connection, new):
-            raise CreateError
-        return True
-
-
-def drain(
-    connection: BaseDatabaseWrapper, pending: Sequence[Pending], *, fenced: bool
-) -> dict[bytes, int]:
-    """Bring what only hashes hold into their rows; return each row's version, 0 for one that ended.
-
-    Two statements, whatever the number. A row may be missing, have expired (the hash lived on), or
-    hold what others saved meanwhile: the two are merged, and its version is above the hash's. When
-    fenced, such a row is left as it is.
-    """
-    # Everybody locks rows in the same order.
-    pending = sorted(pending, key=lambda item: item.whole.sid)
-    sets, parameters = _drained_sets(connection, pending, fenced=fenced)
-    query = sql(connection, _insert(connection, ended="FALSE", rows=len(pending)))
-    query += sql(connection, dialect_of(connection).on_conflict + sets)
-    inserted = [
-        word for item in pending for word in _content(connection, item.whole, version=item.version)
-    ]
-    places = ", ".join(["%s"] * len(pending))
-    outcome = sql(
-        connection,
-        "SELECT sid, CASE WHEN is_ended THEN 0 ELSE version END FROM {table} "
-        f"WHERE sid IN ({places})",
-    )
-    with connection.cursor() as cursor:
-        cursor.execute(query, [*inserted, *parameters])
-        cursor.execute(outcome, [item.whole.sid.hex() for item in pending])
-        return {bytes.fromhex(sid): int(version) for sid, version in cursor.fetchall()}
 
 
 def mark_stale(connection: BaseDatabaseWrapper, sid: bytes) -> None:
@@ -329,170 +343,68 @@ def mark_stale(connection: BaseDatabaseWrapper, sid: bytes) -> None:
         cursor.execute(query, [sid.hex()])
 
 
-def stale(connection: BaseDatabaseWrapper, limit: int) -> list[Stale]:
-    """Return up to `limit` sessions whose hash may be older than their row."""
-    # As in the index's condition, word for word: SQLite takes no other for the same.
-    query = sql(
-        connection,
-        "SELECT sid, version, is_ended FROM {table} WHERE cache_stale = TRUE LIMIT %s",
-    )
-    with connection.cursor() as cursor:
-        cursor.execute(query, [limit])
-        return [Stale(bytes.fromhex(sid), version, bool(ended)) for sid, version, ended in cursor]
+def ended_seconds() -> int:
+    """Return how long the row of an ended session stays: longer than any copy of it could live."""
+    return max(ENDED_SECONDS, int(settings.SESSION_COOKIE_AGE))
 
 
-def stale_among(connection: BaseDatabaseWrapper, sids: Sequence[bytes]) -> list[Stale]:
-    """Return those of some sessions whose hash may be older than their row."""
-    places = ", ".join(["%s"] * len(sids))
-    query = sql(
-        connection,
-        f"SELECT sid, version, is_ended FROM {{table}} WHERE sid IN ({places}) AND cache_stale",
-    )
-    with connection.cursor() as cursor:
-        cursor.execute(query, [sid.hex() for sid in sids])
-        return [Stale(bytes.fromhex(sid), version, bool(ended)) for sid, version, ended in cursor]
-
-
-def unmark(connection: BaseDatabaseWrapper, mended: Sequence[Stale]) -> None:
-    """Note that hashes were dropped, unless their rows were saved again since."""
-    where = " OR ".join(["(sid = %s AND version = %s)"] * len(mended))
-    query = sql(
-        connection, f"UPDATE {{table}} SET cache_stale = NULL WHERE cache_stale AND ({where})"
-    )
-    parameters = [word for row in mended for word in (row.sid.hex(), row.version)]
-    with connection.cursor() as cursor:
-        cursor.execute(query, parameters)
-
-
-def following(
-    connection: BaseDatabaseWrapper, after: bytes | None, limit: int
-) -> list[Row | bytes]:
-    """Return rows of live sessions in the key's order; of a damaged one its `sid` alone."""
-    since = " AND sid > %s" if after else ""
-    query = sql(
-        connection,
-        "SELECT sid, created, saved, expires, version, user_tag, fields, expires - {now} "
-        f"FROM {{table}} WHERE NOT is_ended AND expires > {{now}}{since} ORDER BY sid LIMIT %s",
-    )
-    with connection.cursor() as cursor:
-        cursor.execute(query, [*([after.hex()] if after else []), limit])
-        return [row_or_sid(found) for found in cursor.fetchall()]
-
-
-def replace(
-    connection: BaseDatabaseWrapper, sid: bytes, version: int, fields: Mapping[str, bytes]
-) -> bool:
-    """Replace values by the same values, encoded anew; `False` where somebody saved meanwhile."""
-    merged = dialect_of(connection).merged.format(patch="%s")
-    query = sql(
-        connection,
-        f"UPDATE {{table}} SET fields = {merged} WHERE sid = %s AND version = %s AND NOT is_ended",
-    )
-    with connection.cursor() as cursor:
-        cursor.execute(query, [to_json(fields), sid.hex(), version])
-        return bool(cursor.rowcount == 1)
-
-
-def delete_expired(connection: BaseDatabaseWrapper, after: bytes | None, limit: int) -> Swept:
-    """Delete what has expired, ended sessions' rows too, among `limit` rows in the key's order."""
-    since = " AND sid > %s" if after else ""
-    lower = [after.hex()] if after else []
-    last_of_range = sql(
-        connection,
-        f"SELECT sid FROM {{table}} WHERE TRUE{since} ORDER BY sid LIMIT 1 OFFSET %s",
-    )
-    with connection.cursor() as cursor:
-        cursor.execute(last_of_range, [*lower, limit - 1])
-        found = cursor.fetchone()
-        last = bytes.fromhex(found[0]) if found else None
-        until = " AND sid <= %s" if last else ""
-        delete = sql(connection, f"DELETE FROM {{table}} WHERE expires <= {{now}}{since}{until}")
-        cursor.execute(delete, [*lower, *([last.hex()] if last else [])])
-        return Swept(last, cursor.rowcount)
-
-
-def _insert(connection: BaseDatabaseWrapper, *, ended: str, rows: int = 1) -> str:
-    """Return the start of an INSERT, whose parameters are those of `_content`."""
-    dialect = dialect_of(connection)
-    row = f"(%s, {dialect.json}, %s, %s, %s, {{now}} + %s, %s, {{now}}, {ended})"
+def insertion(connection: BaseDatabaseWrapper, *, ended: str, rows: int = 1) -> str:
+    """Return the start of an INSERT, whose parameters are those of `inserted`."""
+    json = dialect_of(connection).json
+    row = f"(%s, {json}, {json}, %s, %s, %s, %s, %s, %s, {{now}} + %s, %s, {{now}}, {ended})"
     return (
-        "INSERT INTO {table} "
-        "(sid, fields, user_tag, created, version, expires, cache_stale, saved, is_ended) VALUES "
-        + ", ".join([row] * rows)
+        "INSERT INTO {table} (sid, fields, removed, cleared, user_tag, created, validator, clock, "
+        "version, expires, cache_stale, saved, is_ended) VALUES " + ", ".join([row] * rows)
     )
 
 
-def _content(
-    connection: BaseDatabaseWrapper, new: Content, *, version: int, cache_stale: bool = False
+def inserted(
+    connection: BaseDatabaseWrapper, new: Content, *, cache_stale: bool = False
 ) -> list[Any]:
+    """Return the parameters of one row of an INSERT."""
     return [
         new.sid.hex(),
         to_json(new.fields),
+        stamps_to_json(new.removed),
+        new.cleared,
         new.user_tag,
         new.created,
-        version,
+        new.key,
+        new.clock,
+        new.version,
         new.ttl,
         cache_stale or None,
     ]
 
 
-def _drained_sets(
-    connection: BaseDatabaseWrapper, pending: Sequence[Pending], *, fenced: bool
-) -> tuple[str, list[Any]]:
-    """Return the assignments of drain(), and their parameters."""
-    dialect = dialect_of(connection)
-    one = " WHEN %s THEN "
-    patch = f"CASE {{table}}.sid{(one + dialect.json) * len(pending)} END"
-    patches = [
-        word
-        for item in pending
-        for word in (item.whole.sid.hex(), to_json(item.changed(), item.removed()))
-    ]
-    base = f"CASE {{table}}.sid{(one + '%s') * len(pending)} END"
-    bases = [word for item in pending for word in (item.whole.sid.hex(), item.base)]
-    theirs = dialect.excluded.format
-    version = (
-        f"CASE WHEN {{table}}.version = {base} THEN {theirs('version')} "
-        f"ELSE {dialect.greatest}({{table}}.version, {theirs('version')}) + 1 END"
+def row_of(found: Sequence[Any]) -> Row:
+    """Make sense of what a statement returned. Raises `InvalidValue`."""
+    sid, created, saved, expires, version, user_tag, key, clock, fields, ttl = found
+    return Row(
+        bytes.fromhex(sid),
+        created,
+        saved,
+        expires,
+        version,
+        user_tag,
+        key,
+        clock,
+        from_json(fields),
+        ttl,
     )
-    columns = {
-        "fields": (dialect.merged.format(patch=patch), patches),
-        **{name: (theirs(name), list[Any]()) for name in ("user_tag", "saved", "expires")},
-        # Last: MySQL assigns one column after the other.
-        "version": (version, bases),
-    }
-    # MySQL has no WHERE there.
-    left, left_parameters = "{table}.is_ended", list[Any]()
-    if fenced:
-        left, left_parameters = f"{left} OR {{table}}.version <> {base}", bases
-    sets = ", ".join(
-        f"{name} = CASE WHEN {left} THEN {{table}}.{name} ELSE {value} END"
-        for name, (value, _) in columns.items()
-    )
-    return sets, [word for _, words in columns.values() for word in (*left_parameters, *words)]
 
 
 def _ended_sets(connection: BaseDatabaseWrapper, *, cache_stale: bool) -> str:
     dialect = dialect_of(connection)
     stale = "TRUE" if cache_stale else "NULL"
     empty = dialect.json.replace("%s", "'{{}}'")
+    # Not before what lives longer, by a set_expiry() of its own.
+    expires = f"{dialect.greatest}({{table}}.expires, {{now}} + {ended_seconds()})"
     return (
-        f"fields = {empty}, user_tag = '', saved = {{now}}, is_ended = TRUE, "
-        f"expires = {{now}} + {ENDED_SECONDS}, version = {{table}}.version + 1, "
-        f"cache_stale = {stale}"
+        f"fields = {empty}, removed = {empty}, user_tag = '', saved = {{now}}, is_ended = TRUE, "
+        f"expires = {expires}, version = {{table}}.version + 1, cache_stale = {stale}"
     )
 
 
-def row_or_sid(found: Sequence[Any]) -> Row | bytes:
-    """Make sense of what a statement returned; of a damaged row return its `sid` alone."""
-    try:
-        return _row(found)
-    except InvalidValue:
-        return bytes.fromhex(found[0])
-
-
-def _row(found: Sequence[Any]) -> Row:
-    sid, created, saved, expires, version, user_tag, fields, ttl = found
-    return Row(
-        bytes.fromhex(sid), created, saved, expires, version, user_tag, from_json(fields), ttl
-    )
+def _places(values: Sequence[Any]) -> str:
+    return ", ".join(["%s"] * len(values))

@@ -2,9 +2,9 @@
 
 `session_created` and `session_ended` are sent once for each session that begins or is ended, never
 when one is read or saved; nobody is told of one that expires. Their arguments: `sender`, the class
-of the session engine, and `session_id`, the hashed id. `session_created` has `replaces`, the id of
-the session whose session key was rotated, or `None`; `session_ended` has the `reason`: `"logout"`
-(its own request ended it), `"rotated"` (it goes on under a new session key), `"deleted"`, `"limit"`
+of the session engine, and `session_id`, the hashed id, which a session keeps for life: a rotation
+of its session key is no end. `session_ended` has the `reason`: `"logout"` (its own request ended
+it), `"deleted"`, `"limit"`
 (`MAX_SESSIONS_PER_USER`), `"password"` (`END_SESSIONS_ON_PASSWORD_CHANGE`), `"purged"`
 (`clearsessions_cache`), `"admin"`, `"device"`, or what `live.end()` was given, else `"ended"`.
 
@@ -42,14 +42,10 @@ class Announcement:
         self.signal.send_robust(self.sender, **self.arguments)
 
 
-def announce_creation(
-    sender: type[Any], session_id: str, *, replaces: str | None = None
-) -> Generator[Announcement, Any, None]:
+def announce_creation(sender: type[Any], session_id: str) -> Generator[Announcement, Any, None]:
     """Tell that a session has begun; costs nothing where nobody listens."""
     if session_created.has_listeners(sender):
-        yield Announcement(
-            session_created, sender, {"session_id": session_id, "replaces": replaces}
-        )
+        yield Announcement(session_created, sender, {"session_id": session_id})
 
 
 def announce_end(

@@ -12,7 +12,7 @@ from django.db import DatabaseError, DataError, InterfaceError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils.connection import ConnectionDoesNotExist
 
-from .exceptions import DatabaseUnavailable, SessionTooLarge
+from .exceptions import DatabaseUnavailable, SessionStoreUnavailable, SessionTooLarge
 from .texts import Text
 
 T = TypeVar("T")
@@ -42,7 +42,8 @@ class Statement(Generic[T]):
         """Call it. Raises `DatabaseUnavailable`, `SessionTooLarge`, and what the function raises.
 
         What another transaction or a connection gone idle caused is tried again, a bounded number
-        of times, unless a transaction is open, which would not have what it had before.
+        of times, unless a transaction is open, which would not have what it had before: there any
+        failure is `SessionStoreUnavailable`.
         """
         for attempt in range(1, ATTEMPTS + 1):
             connection = self._connection()
@@ -52,7 +53,10 @@ class Statement(Generic[T]):
             except (DatabaseError, InterfaceError) as error:
                 if _is_too_large(error):
                     raise SessionTooLarge(_too_large(self.alias)) from None
-                is_last = attempt == ATTEMPTS or connection.in_atomic_block
+                if connection.in_atomic_block:
+                    # What it did before is undone with it: the cache must not take its place.
+                    raise SessionStoreUnavailable(_describe(self.alias, error)) from None
+                is_last = attempt == ATTEMPTS
                 if is_last or not _is_passing(connection, error, was_connected=was_connected):
                     raise DatabaseUnavailable(_describe(self.alias, error)) from None
         raise AssertionError

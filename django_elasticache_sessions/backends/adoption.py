@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
 from .. import keys, previous
@@ -11,7 +10,7 @@ from ..fields import FieldMap
 from ..operations import Operation, StoredSession
 from ..previous import Ask, Found
 from ..serializers import make_serializer
-from .saving import Saving
+from .saving import Saving, first_stored
 
 
 class Adoption(Saving):
@@ -26,14 +25,14 @@ class Adoption(Saving):
         name = naming.session(found.session_key)
         self._session_cache = FieldMap(make_serializer(self.serializer))
         self._session_cache.update(found.data)
-        new, _ = self._new_session(name, time.time_ns() // 1000)
-        new = replace(new, ttl=min(found.seconds_left, self._ttl(new.created)))
+        new, _ = self._new_session(name, found.session_key)
+        new = replace(new, ttl=min(found.seconds_left, new.ttl))
         del self._session_cache
         is_new: bool = yield from self._operations.create(naming, name, new)
         is_there: bool = yield Ask(found.mark, ())
         if is_new and not is_there:
             # It was ended there since it was read.
-            yield from self._operations.delete(naming, (name,), user_tag=new.user_tag)
+            yield from self._operations.delete(naming, first_stored(name, new))
         return is_new and is_there
 
     def _missing(self, name: keys.SessionName) -> Operation[StoredSession | None]:
@@ -46,7 +45,7 @@ class Adoption(Saving):
         if found is None:
             return None
         yield from self.take_over(found)
-        stored: StoredSession | None = yield from self._operations.load(name, tuple)
+        stored: StoredSession | None = yield from self._operations.load(name, tuple, self._is_mine)
         return stored
 
     def _end_previous(self, session_key: str | None) -> Operation[None]:

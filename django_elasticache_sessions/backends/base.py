@@ -145,8 +145,5 @@ class HashSessionStore(Rotation):
         if get_configuration().options.end_sessions_on_password_change:
             note_session(self)
 
-    def _get_new_session_key(self) -> str:
-        return keys.new_session_key()
-
     async def _aget_new_session_key(self) -> str:
         return keys.new_session_key()

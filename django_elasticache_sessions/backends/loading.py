@@ -11,7 +11,7 @@ from django.contrib.sessions.backends.base import SessionBase
 from .. import keys, listing, operations
 from ..codec import SessionCodec
 from ..conf import get_configuration
-from ..exceptions import InvalidValue, SessionStoreUnavailable
+from ..exceptions import InvalidValue, SessionStoreUnavailable, UnknownFormat
 from ..fields import FieldMap
 from ..operations import Operation, StoredSession
 from ..serializers import make_serializer
@@ -74,13 +74,16 @@ class Loading(Lifetime):
     def _validate_session_key(self, key: object) -> bool:
         return keys.is_session_key(key)
 
+    def _get_new_session_key(self) -> str:
+        return keys.new_session_key()
+
     def _load(self) -> Operation[FieldMap]:
         configuration = get_configuration()
         if self.session_key is None:
             return self._empty()
         name = configuration.naming.session(self.session_key)
         try:
-            stored = yield from self._operations.load(name, self._older_names)
+            stored = yield from self._operations.load(name, self._older_names, self._is_mine)
             if stored is None:
                 stored = yield from self._missing(name)
         except InvalidValue as problem:
@@ -94,6 +97,11 @@ class Loading(Lifetime):
         """Look elsewhere for a session that is not stored."""
         return None
         yield
+
+    def _is_mine(self, stored: StoredSession) -> bool:
+        """Tell whether a stored session's KEY is that of this session key."""
+        naming, session_key = get_configuration().naming, self.session_key
+        return session_key is not None and naming.admits(stored.key, stored.created, session_key)
 
     def _older_names(self) -> tuple[keys.SessionName, ...]:
         return get_configuration().naming.session_everywhere(str(self.session_key))[1:]
@@ -111,6 +119,8 @@ class Loading(Lifetime):
         except InvalidValue as problem:
             self.reject(stored.name.sid, str(problem))
             return self._empty()
+        except UnknownFormat as problem:
+            return self._without_store(problem)
         self._stored = stored
         if options.refresh_after and self._is_due_for_refresh(stored.saved):
             self.modified = True
@@ -157,4 +167,4 @@ class Loading(Lifetime):
         return fields
 
     def _make_codec(self, stored: StoredSession) -> SessionCodec:
-        return SessionCodec(get_configuration().policy, stored.name.sid, stored.created)
+        return SessionCodec(get_configuration().policy, stored.name.sid)

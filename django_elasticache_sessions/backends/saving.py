@@ -17,13 +17,14 @@ from ..exceptions import (
     SessionTooLarge,
 )
 from ..fields import MAX_FIELDS, Changes, FieldMap, Plain, name_size
-from ..operations import NewSession, Operation, Save, StoredSession
+from ..operations import NewSession, Operation, Outpaced, Rotated, Save, StoredSession
 from ..signals import announce_creation, announce_ends
+from ..stamps import new_stamp
 from .lifetime import is_user_index_due
 from .loading import Loading
 
-UNKNOWN_VERSION = -1
 _CREATE_ATTEMPTS = 8
+_STAMP_ATTEMPTS = 4
 
 
 class Saving(Loading):
@@ -33,7 +34,7 @@ class Saving(Loading):
         self._session_cache = self._data()
         is_new = self.session_key is None
         for _ in range(_CREATE_ATTEMPTS):
-            self._session_key = keys.new_session_key()
+            self._session_key = self._usable_key()
             try:
                 yield from self._store_new()
             except CreateError:
@@ -48,6 +49,16 @@ class Saving(Loading):
         raise SessionStoreError(
             f"No free session key was found in {_CREATE_ATTEMPTS} attempts: random numbers repeat. "
             "Restart the process after a snapshot or fork of its machine."
+        )
+
+    def _usable_key(self) -> str:
+        session_key: str = self._get_new_session_key()
+        if keys.is_session_key(session_key):
+            return session_key
+        raise SessionStoreError(
+            f"{type(self).__name__}._get_new_session_key() returned a key that cannot be used. "
+            f"Return {keys.SESSION_KEY_MIN_LENGTH} to {keys.SESSION_KEY_MAX_LENGTH} printable "
+            "ASCII characters, random from the first to the last."
         )
 
     def _save(self, must_create: bool) -> Operation[None]:
@@ -66,74 +77,100 @@ class Saving(Loading):
 
     def _store_new(self) -> Operation[None]:
         configuration = get_configuration()
-        name = configuration.naming.session(str(self.session_key))
-        new, changes = self._new_session(name, time.time_ns() // 1000)
+        session_key = str(self.session_key)
+        name = configuration.naming.session(session_key)
+        new, changes = self._new_session(name, session_key)
+        del session_key  # Error reports show the variables of every frame.
         if not (yield from self._operations.create(configuration.naming, name, new)):
             raise CreateError
-        self._take_as_stored(name, new, changes)
+        self._stored = first_stored(name, new)
+        self._codec = self._make_codec(self._stored)
+        self._session_cache.mark_saved(changes, new.fields)
         yield from announce_creation(type(self), name.sid)
         yield from self._keep_to_limit(new.user_tag)
 
-    def _new_session(self, name: keys.SessionName, created: int) -> tuple[NewSession, Changes]:
+    def _new_session(self, name: keys.SessionName, session_key: str) -> tuple[NewSession, Changes]:
         data: FieldMap = self._session_cache
         changes = data.serialized()
         refuse_many_fields(len(data))
-        codec = SessionCodec(get_configuration().policy, name.sid, created)
-        fields = encode_fields(codec, changes.changed, kept_bytes=0)
-        return NewSession(self._ttl(created), created, self._user_tag(), fields), changes
-
-    def _take_as_stored(self, name: keys.SessionName, new: NewSession, changes: Changes) -> None:
-        now = int(time.time())
-        self._stored = StoredSession(
-            name, new.created, now, now + new.ttl, 1, new.user_tag, new.fields
-        )
-        self._codec = self._make_codec(self._stored)
-        self._session_cache.mark_saved(changes, new.fields)
+        configuration, created, stamp = get_configuration(), time.time_ns() // 1000, new_stamp()
+        codec = SessionCodec(configuration.policy, name.sid)
+        fields = encode_fields(codec, changes.changed, stamp, kept_bytes=0)
+        key = configuration.naming.key(session_key, created, stamp)
+        ttl = self._ttl(created)
+        return NewSession(ttl, created, self._user_tag(), key, fields, stamp), changes
 
     def _update(self) -> Operation[None]:
         yield from self._ensure_loaded()
         if self.is_detached:
             return
-        stored = self._stored
-        if stored is None:
+        if self._stored is None or not (yield from self._merge(self._stored)):
             raise SessionEnded(ENDED)
-        configuration = get_configuration()
+
+    def _merge(self, stored: StoredSession, session_key: str | None = None) -> Operation[bool]:
+        """Merge what changed into the stored session; with a session key, rotate to it.
+
+        `False` where it has ended, or has another session key by now.
+        """
         data = self._data()
         changes = data.changes()
         refuse_many_fields(len(data))
-        encoded = encode_fields(self._codec, changes.changed, kept_bytes=data.size_after(changes))
-        ttl = self._ttl(stored.created)
+        created = stored.created if session_key is None else self._rotated_created(stored)
+        for _ in range(_STAMP_ATTEMPTS):
+            stamp = new_stamp(stored.clock)
+            save = self._make_save(stored, data, changes, created, stamp, session_key)
+            version = yield from self._operations.save(get_configuration().naming, stored, save)
+            if not isinstance(version, Outpaced):
+                break
+            stored = stored._replace(clock=version.clock)
+        else:
+            raise SessionStoreUnavailable("The session kept changing while it was saved.")
+        if version == operations.MISSING:
+            return False
+        data.mark_saved(changes, save.changed)
+        self._session_cache = data
+        if session_key is not None:
+            self._session_key = session_key
+        self._stored = _after(stored, save, version)
+        if save.user_tag is not None:
+            yield from self._keep_to_limit(save.user_tag)
+        return True
+
+    def _make_save(
+        self,
+        stored: StoredSession,
+        data: FieldMap,
+        changes: Changes,
+        created: int,
+        stamp: int,
+        session_key: str | None,
+    ) -> Save:
+        naming = get_configuration().naming
+        kept_bytes = data.size_after(changes)
+        encoded = encode_fields(self._codec, changes.changed, stamp, kept_bytes=kept_bytes)
+        ttl = self._ttl(created)
         is_same = not changes.replace and USER_ID_FIELD not in (*changes.changed, *changes.removed)
         tag = stored.user_tag if is_same else self._user_tag()
         is_other_user = tag != stored.user_tag
         is_due = ttl > 0 and (is_other_user or is_user_index_due(stored, ttl))
-        save = Save(
+        return Save(
             ttl,
             encoded,
             changes.removed,
             changes.replace,
             user_tag=tag if is_other_user else None,
             indexed_user_tag=tag if is_due else "",
+            stamp=stamp,
+            rotated=None
+            if session_key is None
+            else Rotated(naming.key(session_key, created, stamp), created),
         )
-        version = yield from self._operations.save(configuration.naming, stored, save)
-        if version == operations.MISSING:
-            raise SessionEnded(ENDED)
-        data.mark_saved(changes, encoded)
-        now = int(time.time())
-        self._session_cache = data
-        # Where somebody else saved in between, their fields are not known here.
-        is_known = version == stored.version + bool(changes)
-        self._stored = StoredSession(
-            stored.name,
-            stored.created,
-            now,
-            now + ttl,
-            version if is_known else UNKNOWN_VERSION,
-            tag,
-            stored.fields,
-        )
-        if is_other_user:
-            yield from self._keep_to_limit(tag)
+
+    def _rotated_created(self, stored: StoredSession) -> int:
+        # A new key for the same signed-in user does not prolong the session's absolute age.
+        user_id = str(self._session_cache.get(USER_ID_FIELD, ""))
+        is_renewal = user_id and get_configuration().naming.is_user(stored.user_tag, user_id)
+        return stored.created if is_renewal else time.time_ns() // 1000
 
     def _keep_to_limit(self, user_tag: str) -> Operation[None]:
         """End the oldest others of a user who has just signed in (`MAX_SESSIONS_PER_USER`)."""
@@ -162,11 +199,36 @@ class Saving(Loading):
         return "" if user_id is None else get_configuration().naming.user(str(user_id))
 
 
+def first_stored(name: keys.SessionName, new: NewSession) -> StoredSession:
+    """Return a session as it is stored just after it was created."""
+    now = int(time.time())
+    expires = now + new.ttl
+    return StoredSession(
+        name, new.created, now, expires, 1, new.user_tag, new.key, new.fields, new.stamp
+    )
+
+
+def _after(stored: StoredSession, save: Save, version: int) -> StoredSession:
+    now = int(time.time())
+    key, created = save.rotated or (stored.key, stored.created)
+    return stored._replace(
+        created=created,
+        saved=now,
+        expires=now + save.ttl,
+        version=version,
+        user_tag=stored.user_tag if save.user_tag is None else save.user_tag,
+        key=key,
+        clock=max(stored.clock, save.stamp),
+    )
+
+
 def _age_order(stored: StoredSession) -> tuple[int, str]:
     return stored.created, stored.name.sid
 
 
-def encode_fields(codec: SessionCodec, plain: Plain, *, kept_bytes: int) -> dict[str, bytes]:
+def encode_fields(
+    codec: SessionCodec, plain: Plain, stamp: int, *, kept_bytes: int
+) -> dict[str, bytes]:
     """Encode the fields to be saved; `kept_bytes` is the size of what stays as it is.
 
     Raises `SessionTooLarge` when the session would be above `MAX_SESSION_BYTES`.
@@ -179,7 +241,7 @@ def encode_fields(codec: SessionCodec, plain: Plain, *, kept_bytes: int) -> dict
         size = len(plain[name])
         if size > limit:
             raise SessionTooLarge(_too_large(f"field {name!r} has {size} bytes", limit))
-        encoded[name] = codec.encode(name, plain[name])
+        encoded[name] = codec.encode(name, plain[name], stamp)
         total += name_size(name) + len(encoded[name])
     # A touch or a removal adds nothing to what got above the limit by another save or setting.
     if plain and total > limit:

@@ -19,6 +19,7 @@ from django.contrib.sessions.backends.base import CreateError
 from django.core.signals import setting_changed
 from redis.connection import BlockingConnectionPool, ConnectionPool
 
+from .. import transactions
 from ..breaker import Patience
 from ..conf import get_outline
 from ..exceptions import InvalidValue, ReplyTooLarge, SessionStoreUnavailable
@@ -346,6 +347,10 @@ def make_driver(alias: str, health_class: type[Health] = Health) -> Driver:
     return Driver(make_pool(alias), health_class(alias))
 
 
+def _run_deferred(operation: Operation[Any]) -> None:
+    get_driver(get_outline().alias).run(operation)
+
+
 def _forget_drivers(*, setting: str, **kwargs: Any) -> None:
     if setting == "CACHES":
         while _drivers:
@@ -353,3 +358,4 @@ def _forget_drivers(*, setting: str, **kwargs: Any) -> None:
 
 
 setting_changed.connect(_forget_drivers, dispatch_uid="django_elasticache_sessions.drivers.sync")
+transactions.set_runner(_run_deferred)

@@ -34,17 +34,18 @@ class Script:
 _PARTS = {
     "_index.lua": (b"enter(", b"leave("),
     "_events.lua": (b"tally(",),
-    "_metadata.lua": (b"read(", b"parse("),
+    "_metadata.lua": (b"read(", b"parse(", b"open("),
+    "_twin.lua": (b"open(",),
+    "_pending.lua": (b"await",),
+    "_pruned.lua": (b"drop_expired(",),
     "_merge.lua": (b"merge(",),
     "_ended.lua": (b"is_ended(",),
-    "_late.lua": (b"is_late(",),
     "_meant.lua": (b"is_meant(",),
     "_origin.lua": (b" origin()",),
 }
 
 CREATE = Script.read("create")
 SAVE = Script.read("save")
-ROTATE = Script.read("rotate")
 DELETE = Script.read("delete")
 INDEX_USER = Script.read("index_user")
 PRUNE = Script.read("prune")
@@ -59,12 +60,12 @@ PROBE = Script.read("probe")
 LEASE = Script.read("lease")
 FILL = Script.read("fill")
 FOLLOW = Script.read("follow")
-END = Script.read("end")
-UNMARK = Script.read("unmark")
+REFRESH = Script.read("refresh")
+BEHIND = Script.read("behind")
 DROP = Script.read("drop")
+END = Script.read("end")
 CREATE_PENDING = Script.read("create_pending")
 SAVE_PENDING = Script.read("save_pending")
-ROTATE_PENDING = Script.read("rotate_pending")
-DRAINED = Script.read("drained")
+HANDED = Script.read("handed")
 
 BY_SHA = {script.sha: script for script in globals().copy().values() if type(script) is Script}

@@ -1,9 +1,11 @@
 -- Make a new session, only where none is.
--- KEYS: session hash, live index, events.  ARGV: sid, ttl in seconds, created, user, then field, value, ...
+-- KEYS: session hash, live index, events.
+-- ARGV: sid, ttl in seconds, created, user, KEY, then field, value, ...
 -- Reply: 1 created, 0 the name is taken.
 if redis.call('EXISTS', KEYS[1]) == 1 then
-  -- A repeat after a lost reply finds its own session: creation times are in microseconds.
-  return read(KEYS[1]) == ARGV[3] and 1 or 0
+  -- A repeat after a lost reply finds its own session.
+  local created, version, user, key = read(KEYS[1])
+  return key == ARGV[5] and 1 or 0
 end
 local ttl = tonumber(ARGV[2])
 if ttl <= 0 then
@@ -11,16 +13,13 @@ if ttl <= 0 then
 end
 local now = tonumber(redis.call('TIME')[1])
 local expires = now + ttl
-redis.call('HSET', KEYS[1], '~', string.format('%s %.0f %.0f 1 %s', ARGV[3], now, expires, ARGV[4]))
-for i = 5, #ARGV, 1000 do
+redis.call('HSET', KEYS[1],
+  '~', string.format('%s %.0f %.0f 1 %s %s', ARGV[3], now, expires, ARGV[4], ARGV[5]))
+for i = 6, #ARGV, 1000 do
   redis.call('HSET', KEYS[1], unpack(ARGV, i, math.min(i + 999, #ARGV)))
 end
 redis.call('EXPIRE', KEYS[1], ttl)
 enter(KEYS[2], expires, ARGV[1], ARGV[4])
--- Expired members leave the index a few at a time, so that no call is long.
-local dead = redis.call('ZRANGE', KEYS[2], -now, now, 'BYSCORE', 'LIMIT', 0, 20)
-if #dead > 0 then
-  redis.call('ZREM', KEYS[2], unpack(dead))
-end
+drop_expired(KEYS[2], now)
 tally(KEYS[3], 'c', 1)
 return 1

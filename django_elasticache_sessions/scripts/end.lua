@@ -1,41 +1,37 @@
 -- End sessions of a bucket; the number of KEYS bounds the work. While the database is to be told, a
--- mark of each stays.
+-- tombstone of each stays.
 -- KEYS: live index, pending set, events, session hashes.
--- ARGV: 0 or the seconds that the marks stay, 1 to count the ends (0 where a session goes on under
---       another name), a token where the database tells whether they end ('' where they do), three
---       for is_meant(), then the sid of each hash.
+-- ARGV: 0 or the seconds that the tombstones stay, the KEY of the one session ('' for any), then the
+--       sid of each hash.
 -- Reply: for each hash the tag of its user ('' if it has none or was not there), and 1 if the
---        database lacked something of it, 2 if it lacked an end, 3 if it is not meant, else 0.
-local reply, gone, marked, lasting, sids, counted = {}, {}, {}, {}, {}, 0
+--        database never had it, 2 if it lacked an end, 3 if it has another KEY, 4 if that may be
+--        an earlier one, else 0.
+local reply, gone, sids, counted = {}, {}, {}, 0
 for i = 4, #KEYS do
-  local user, lacking, is_session = '', 0, false
+  local user, code = '', 0
   local text = redis.pcall('HGET', KEYS[i], '~')
   if type(text) == 'table' and not string.find(text['err'], 'WRONGTYPE') then
     error(text['err'])
   end
   if text == 'x p' then
-    lacking = redis.call('HGET', KEYS[i], '~t') and 0 or 2
+    code = 2
   elseif type(text) == 'string' then
-    local created, version, tag, rest = parse(text)
-    is_session = created ~= nil
-    if is_session and is_meant(text, 4) then
-      user = tag
+    local twin = open(KEYS[i])
+    if twin and ARGV[2] ~= '' and twin.key ~= ARGV[2] then
+      code = twin.behind > 0 and 4 or 3
+    elseif twin then
+      user = twin.user
       counted = counted + 1
-      lacking = is_pending(rest) and 1 or 0
-    elseif is_session then
-      lacking = 3
+      code = twin.base == 0 and 1 or 0
     end
   end
-  if lacking < 3 then
-    -- What the database decides on keeps what it holds, and expires as it would.
-    if ARGV[3] ~= '' and is_session then
-      lasting[#lasting + 1] = KEYS[i]
-    elseif ARGV[1] ~= '0' or lacking < 2 then
+  if code < 3 then
+    if ARGV[1] ~= '0' or code < 2 then
       gone[#gone + 1] = KEYS[i]
     end
-    sids[#sids + 1] = ARGV[i + 3]
+    sids[#sids + 1] = ARGV[i - 1]
   end
-  reply[2 * i - 7], reply[2 * i - 6] = user, lacking
+  reply[2 * i - 7], reply[2 * i - 6] = user, code
 end
 if #sids == 0 then
   return reply
@@ -45,22 +41,13 @@ if #gone > 0 then
 end
 if ARGV[1] ~= '0' then
   for i = 1, #gone do
-    redis.call('HSET', gone[i], '~', 'x p')
+    redis.call('HSET', gone[i], '~', 'x p', '~k', ARGV[2])
     redis.call('EXPIRE', gone[i], ARGV[1])
   end
-  if ARGV[3] ~= '' then
-    for i = 1, #gone do
-      redis.call('HSET', gone[i], '~t', ARGV[3])
-    end
-    -- No lease is left that anybody has.
-    for i = 1, #lasting do
-      redis.call('HSET', lasting[i], '~', 'x p', '~t', ARGV[3], '~l', '')
-    end
+  for i = 1, #sids do
+    await(KEYS[2], sids[i])
   end
-  redis.call('SADD', KEYS[2], unpack(sids))
 end
 leave(KEYS[1], unpack(sids))
-if ARGV[2] == '1' then
-  tally(KEYS[3], 'e', counted)
-end
+tally(KEYS[3], 'e', counted)
 return reply

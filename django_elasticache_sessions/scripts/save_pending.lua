@@ -1,38 +1,49 @@
--- Change fields of a session that the database is told of later, and remember which: as "~!field".
+-- Change fields of a session that the database is told of later, and remember which.
 -- KEYS: session hash, live index, pending set.
--- ARGV: sid, the most that may wait in the pending set (0: any number), deadline in milliseconds, ttl
---       in seconds, user ('=' for the same), then as in merge().
--- Reply: 0 the session has ended, -1 it is not here, or as another server had it, or it is too late,
---        -2 too many wait, else its version.
+-- ARGV: sid, the session's KEY, the most that may wait in the pending set (0: any number), stamp, ttl
+--       in seconds, user, new KEY, created ('=' for the same), then as in merge().
+-- Reply: 0 the session has ended, or has another KEY, -1 it is not here, or not as its row, -2 too
+--        many wait, {its clock} where that is not before the stamp, else its version.
 if is_ended(KEYS[1]) then
   return 0
 end
-local created, version, user, rest = read(KEYS[1])
-if not created or string.match(rest, '^ @(%x+)') ~= origin() or is_late(ARGV[3]) then
+local twin = open(KEYS[1])
+if not twin or twin.behind > 0 or twin.origin ~= origin() then
   return -1
 end
-if not is_pending(rest) then
-  if ARGV[2] ~= '0' and redis.call('SCARD', KEYS[3]) >= tonumber(ARGV[2]) then
-    return -2
-  end
-  rest = string.format('%s p%.0f', rest, version)
+if twin.key ~= ARGV[2] and twin.key ~= ARGV[7] then
+  return 0
 end
-if ARGV[5] ~= '=' then
-  user = ARGV[5]
+local stamp = tonumber(ARGV[4])
+local first = 11 + tonumber(ARGV[10])
+if twin.clock >= stamp then
+  -- A repeat after a lost reply finds what it wrote: no two values are alike.
+  local is_done = twin.clock == stamp and ((ARGV[7] ~= '=' and twin.key == ARGV[7])
+    or (ARGV[first] and redis.call('HGET', KEYS[1], ARGV[first]) == ARGV[first + 1]))
+  return is_done and twin.base or {twin.clock}
 end
-local changed, first = merge(KEYS[1], 6, function(name)
-  redis.call('HSET', KEYS[1], '~!' .. name, '')
-end)
-if changed then
-  version = version + 1
+if ARGV[3] ~= '0' and number_waiting(KEYS[3]) >= tonumber(ARGV[3])
+    and redis.call('HEXISTS', KEYS[1], '~!~e') == 0 then
+  return -2
 end
+await(KEYS[3], ARGV[1])
+twin.clock = stamp
+if ARGV[6] ~= '=' then
+  twin.user = ARGV[6]
+end
+local function remember(name)
+  redis.call('HSET', KEYS[1], '~!' .. name, ARGV[4])
+end
+if ARGV[7] ~= '=' then
+  twin.key, twin.created = ARGV[7], ARGV[8]
+  remember('~k')
+end
+remember('~e')
+merge(KEYS[1], 9, remember)
 local now = tonumber(redis.call('TIME')[1])
-local expires = now + ARGV[4]
 redis.call('HDEL', KEYS[1], '~l')
-redis.call('HSET', KEYS[1],
-  '~', string.format('%s %.0f %.0f %.0f %s%s', created, now, expires, version, user, rest),
+redis.call('HSET', KEYS[1], '~', words(twin, now, ARGV[5]),
   unpack(ARGV, first, math.min(first + 999, #ARGV)))
-redis.call('EXPIRE', KEYS[1], ARGV[4])
-enter(KEYS[2], expires, ARGV[1], user)
-redis.call('SADD', KEYS[3], ARGV[1])
-return version
+redis.call('EXPIRE', KEYS[1], ARGV[5])
+enter(KEYS[2], now + ARGV[5], ARGV[1], twin.user)
+return twin.base

@@ -1,0 +1,264 @@
+"""Handing over what waits in hashes to their rows.
+
+A hash is read, merged into the row as it is at that moment, and told what the row has taken. Each
+step may be lost, repeated or late without harm: see `row_merge` and `handed.lua`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from . import row_merge, rows, scripts, transactions
+from .exceptions import InvalidValue, ReplyTooLarge, SessionTooLarge
+from .homes import Homes, ask_cache, ask_database
+from .keys import Naming, SessionName, stamp_of_key
+from .operations import (
+    PENDING_END,
+    Command,
+    Operation,
+    StoredSession,
+    Word,
+    parse_session,
+    read_commands,
+    run,
+)
+
+logger = logging.getLogger("django_elasticache_sessions")
+
+_ATTEMPTS = 5
+_STATEMENT_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What was read of a session that may wait: a hash, or an end with the KEY that it was of."""
+
+    name: SessionName
+    ttl: int = 0
+    stored: StoredSession | None = None
+    end_of: str | None = None
+
+    @classmethod
+    def read(cls, name: SessionName, fields: Any, ttl: int) -> _Found:
+        if isinstance(fields, list):
+            words = dict(zip(fields[::2], fields[1::2], strict=True))
+            if words.get(b"~") == PENDING_END:
+                return cls(name, end_of=words.get(b"~k", b"").decode())
+        try:
+            return cls(name, ttl, parse_session(name, fields, ttl))
+        except InvalidValue:
+            return cls(name)
+
+    @property
+    def size(self) -> int:
+        return sum(map(len, self.stored.fields.values())) if self.stored else 0
+
+
+def hand_over(
+    homes: Homes, naming: Naming, names: Sequence[SessionName]
+) -> Operation[list[SessionName]]:
+    """Bring what waits of sessions into the database; return those of which something waits yet.
+
+    Those that keep changing meanwhile are left, as is what the database refuses. Harmless when
+    repeated, and when cut off at any point. Inside a transaction the cache is told after its end.
+    """
+    waiting = sorted(dict.fromkeys(names), key=_bucket)
+    for _ in range(_ATTEMPTS):
+        if not waiting:
+            break
+        found = yield from _read(homes, waiting)
+        told: list[Command] = []
+        asked: list[SessionName] = []
+        for portion in _portions(found):
+            for item, command in (yield from _to_database(homes, naming, portion)):
+                asked.append(item.name)
+                told.append(command)
+        if transactions.is_open(homes.database_alias):
+            yield from _tell_after_commit(homes, asked, told)
+            return []
+        replies = (yield from ask_cache(homes, tuple(told))) if told else []
+        done = {name for name, reply in zip(asked, replies, strict=True) if reply == 1}
+        waiting = [name for name in waiting if name not in done]
+    return waiting
+
+
+def adopt(homes: Homes, stored: StoredSession, ttl: int) -> Operation[None]:
+    """Make the row of a hash that the `cache` engine has made, all of which is pending."""
+    merged = row_merge.merge(None, stored, ttl)
+    assert merged.content
+    yield from ask_database(homes, row_merge.write, [merged.content])
+
+
+def _bucket(name: SessionName) -> int:
+    return name.bucket
+
+
+def _tell_after_commit(
+    homes: Homes, names: Sequence[SessionName], commands: Sequence[Command]
+) -> Operation[None]:
+    def tell() -> Operation[None]:
+        yield from ask_cache(homes, tuple(commands))
+
+    if commands:
+        digests = [name.digest for name in names]
+        yield transactions.Defer(homes.database_alias, digests, tell)
+
+
+def _read(homes: Homes, names: Sequence[SessionName]) -> Operation[list[_Found]]:
+    """Read sessions, in the order of buckets; by halves where they are too large."""
+    commands = tuple(command for name in names for command in read_commands(name))
+    try:
+        replies = yield from ask_cache(homes, commands)
+    except ReplyTooLarge:
+        if len(names) == 1:
+            # Larger than any session that would be saved: it is left where it is.
+            return [_Found(names[0])]
+        middle = len(names) // 2
+        first = yield from _read(homes, names[:middle])
+        return first + (yield from _read(homes, names[middle:]))
+    return [
+        _Found.read(name, fields, ttl)
+        for name, fields, ttl in zip(names, replies[::2], replies[1::2], strict=True)
+    ]
+
+
+def _to_database(
+    homes: Homes, naming: Naming, found: Sequence[_Found]
+) -> Operation[list[tuple[_Found, Command]]]:
+    """Merge into the rows; return what the cache is to be told of the sessions that are done."""
+    with_something = [item for item in found if item.stored or item.end_of is not None]
+    states = {}
+    if with_something:
+        digests = [item.name.digest for item in with_something]
+        states = yield from _states(homes, digests)
+    told: list[tuple[_Found, Command]] = []
+    merges: list[tuple[_Found, row_merge.Merged]] = []
+    for item in found:
+        state = states.get(item.name.digest)
+        if item.end_of is not None:
+            told.append((item, (yield from _end(homes, naming, item, state))))
+        elif item.stored is None or not item.stored.pending:
+            told.append((item, _handed(naming, item.name, 0, 0, has_newer=False, pending={})))
+        elif isinstance(state, InvalidValue):
+            _report(item, "its row is damaged")
+        elif (state is None and item.stored.version) or (state and state.is_ended):
+            told.append((item, _dropped(naming, item.name, item.stored.version, state)))
+        else:
+            merges.append((item, row_merge.merge(state, item.stored, item.ttl)))
+    written = yield from _write(homes, merges)
+    return told + [
+        (item, _handed_of(naming, item, merged))
+        for item, merged in merges
+        if merged.content is None or merged.sid in written
+    ]
+
+
+def _states(
+    homes: Homes, digests: Sequence[bytes]
+) -> Operation[dict[bytes, rows.State | InvalidValue]]:
+    """Return rows; one by one where one is damaged."""
+    states: dict[bytes, rows.State | InvalidValue] = {}
+    try:
+        states |= yield from ask_database(homes, rows.states, digests)
+        return states
+    except InvalidValue as problem:
+        if len(digests) == 1:
+            return {digests[0]: problem}
+    for digest in digests:
+        states |= yield from _states(homes, [digest])
+    return states
+
+
+def _end(
+    homes: Homes, naming: Naming, item: _Found, state: rows.State | InvalidValue | None
+) -> Operation[Command]:
+    """End a session in its row, unless it was rotated since; return what drops the tombstone."""
+    digest = item.name.digest
+    if isinstance(state, rows.State) and not state.is_ended:
+        key = state.row.key
+        if not item.end_of or stamp_of_key(key) <= stamp_of_key(item.end_of):
+            yield from ask_database(homes, rows.end, [digest], cache_stale=False, key=key)
+    elif not isinstance(state, rows.State):
+        yield from ask_database(homes, rows.end_unknown, [digest], cache_stale=False)
+    return _drop(naming, item.name, 0)
+
+
+def _write(
+    homes: Homes, merges: Sequence[tuple[_Found, row_merge.Merged]]
+) -> Operation[set[bytes]]:
+    """Write merged rows; return the `sid`s of those written. What is refused is reported."""
+    todo = [(item, merged.content) for item, merged in merges if merged.content]
+    if not todo:
+        return set()
+    contents = [content for _, content in todo]
+    try:
+        written: set[bytes] = yield from ask_database(homes, row_merge.write, contents)
+        return written
+    except SessionTooLarge:
+        if len(todo) == 1:
+            _report(todo[0][0], "the database does not take it")
+            return set()
+    written = set()
+    for pair in merges:
+        written |= yield from _write(homes, [pair])
+    return written
+
+
+def _report(item: _Found, problem: str) -> None:
+    logger.error(
+        "Session %s stays in the cache alone: %s. It is not lost while the cache keeps it.",
+        item.name.sid,
+        problem,
+    )
+
+
+def _portions(found: Sequence[_Found]) -> Iterable[list[_Found]]:
+    """Divide sessions so that no statement is much larger than its largest session's needs."""
+    portion: list[_Found] = []
+    size = 0
+    for item in found:
+        if portion and size + item.size > _STATEMENT_BYTES:
+            yield portion
+            portion, size = [], 0
+        portion.append(item)
+        size += item.size
+    if portion:
+        yield portion
+
+
+def _handed_of(naming: Naming, item: _Found, merged: row_merge.Merged) -> Command:
+    assert item.stored
+    return _handed(
+        naming,
+        item.name,
+        merged.before,
+        merged.after,
+        has_newer=merged.has_newer,
+        pending=item.stored.pending,
+    )
+
+
+def _handed(
+    naming: Naming, name: SessionName, before: int, after: int, *, has_newer: bool, pending: Any
+) -> Command:
+    entries = [word for entry in pending.items() for word in entry]
+    words: tuple[Word, ...] = (name.sid, before, after, int(has_newer), *entries)
+    return run(scripts.HANDED, _keys(naming, name), words)
+
+
+def _dropped(naming: Naming, name: SessionName, version: int, state: Any) -> Command:
+    if state is None:
+        return _drop(naming, name, version)
+    words = (name.sid, state.row.version, 1)
+    return run(scripts.BEHIND, _keys(naming, name), words)
+
+
+def _drop(naming: Naming, name: SessionName, version: int) -> Command:
+    return run(scripts.DROP, _keys(naming, name), (name.sid, version))
+
+
+def _keys(naming: Naming, name: SessionName) -> tuple[str, str, str]:
+    return name.hash_key, name.index_key, naming.pending_set(name.bucket)

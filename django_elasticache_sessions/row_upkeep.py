@@ -1,0 +1,145 @@
+"""The statements that look after the fallback rows: what the cache is to be told, what goes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from .dialects import merged_fields, sql
+from .exceptions import InvalidValue
+from .rows import _COLUMNS, Row, row_of
+
+#: An expired row stays so long: its session may live on in a cache that waits for the database.
+GRACE_SECONDS = 86_400
+
+
+class Stale(NamedTuple):
+    """A session whose hash may be older than its row."""
+
+    sid: bytes
+    version: int
+    is_ended: bool
+
+
+class Swept(NamedTuple):
+    """What a sweep did: the last primary key of its range, `None` at the end, and rows deleted."""
+
+    last: bytes | None
+    deleted: int
+
+
+def stale(connection: BaseDatabaseWrapper, limit: int) -> list[Stale] | None:
+    """Return up to `limit` sessions whose hash may be older than their row.
+
+    `None` inside a transaction, which is not to hold others' rows.
+    """
+    if connection.in_atomic_block:
+        return None
+    # As in the index's condition, word for word: SQLite takes no other for the same.
+    query = sql(
+        connection,
+        "SELECT sid, version, is_ended FROM {table} WHERE cache_stale = TRUE LIMIT %s",
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(query, [limit])
+        return [Stale(bytes.fromhex(sid), version, bool(ended)) for sid, version, ended in cursor]
+
+
+def stale_among(connection: BaseDatabaseWrapper, sids: Sequence[bytes]) -> list[Stale]:
+    """Return those of some sessions whose hash may be older than their row."""
+    places = ", ".join(["%s"] * len(sids))
+    query = sql(
+        connection,
+        f"SELECT sid, version, is_ended FROM {{table}} WHERE sid IN ({places}) AND cache_stale",
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(query, [sid.hex() for sid in sids])
+        return [Stale(bytes.fromhex(sid), version, bool(ended)) for sid, version, ended in cursor]
+
+
+def unmark(connection: BaseDatabaseWrapper, mended: Sequence[Stale]) -> None:
+    """Note that the cache knows of rows, unless they were saved again since."""
+    where = " OR ".join(["(sid = %s AND version = %s)"] * len(mended))
+    query = sql(
+        connection, f"UPDATE {{table}} SET cache_stale = NULL WHERE cache_stale AND ({where})"
+    )
+    parameters = [word for row in mended for word in (row.sid.hex(), row.version)]
+    with connection.cursor() as cursor:
+        cursor.execute(query, parameters)
+
+
+def unmark_ended(connection: BaseDatabaseWrapper, sids: Sequence[bytes]) -> None:
+    """Note that the cache knows that sessions have ended: nothing comes after that."""
+    places = ", ".join(["%s"] * len(sids))
+    query = sql(
+        connection,
+        f"UPDATE {{table}} SET cache_stale = NULL WHERE cache_stale AND is_ended "
+        f"AND sid IN ({places})",
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(query, [sid.hex() for sid in sids])
+
+
+def following(
+    connection: BaseDatabaseWrapper, after: bytes | None, limit: int
+) -> list[Row | bytes]:
+    """Return rows of live sessions in the key's order; of a damaged one its `sid` alone."""
+    since = " AND sid > %s" if after else ""
+    query = sql(
+        connection,
+        f"SELECT {_COLUMNS}, expires - {{now}} FROM {{table}} "
+        f"WHERE NOT is_ended AND expires > {{now}}{since} ORDER BY sid LIMIT %s",
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(query, [*([after.hex()] if after else []), limit])
+        return [row_or_sid(found) for found in cursor.fetchall()]
+
+
+def replace(
+    connection: BaseDatabaseWrapper, sid: bytes, version: int, fields: Mapping[str, bytes]
+) -> bool:
+    """Replace values by the same values, encoded anew; `False` where somebody saved meanwhile."""
+    merged, parameters = merged_fields(connection, fields, ())
+    query = sql(
+        connection,
+        f"UPDATE {{table}} SET fields = {merged} WHERE sid = %s AND version = %s AND NOT is_ended",
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(query, [*parameters, sid.hex(), version])
+        return bool(cursor.rowcount == 1)
+
+
+def delete_expired(connection: BaseDatabaseWrapper, after: bytes | None, limit: int) -> Swept:
+    """Delete what has expired among `limit` rows in the key's order.
+
+    The rows of ended sessions too, unless the cache is still to be told.
+    """
+    since = " AND sid > %s" if after else ""
+    lower = [after.hex()] if after else []
+    last_of_range = sql(
+        connection,
+        f"SELECT sid FROM {{table}} WHERE TRUE{since} ORDER BY sid LIMIT 1 OFFSET %s",
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(last_of_range, [*lower, limit - 1])
+        found = cursor.fetchone()
+        last = bytes.fromhex(found[0]) if found else None
+        until = " AND sid <= %s" if last else ""
+        delete = sql(
+            connection,
+            "DELETE FROM {table} WHERE expires <= {now} AND "
+            f"(is_ended OR expires <= {{now}} - {GRACE_SECONDS}) AND cache_stale IS NULL"
+            f"{since}{until}",
+        )
+        cursor.execute(delete, [*lower, *([last.hex()] if last else [])])
+        return Swept(last, cursor.rowcount)
+
+
+def row_or_sid(found: Sequence[Any]) -> Row | bytes:
+    """Make sense of what a statement returned; of a damaged row return its `sid` alone."""
+    try:
+        return row_of(found)
+    except InvalidValue:
+        return bytes.fromhex(found[0])

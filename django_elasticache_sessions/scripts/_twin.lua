@@ -1,0 +1,47 @@
+-- A hash that has a row too, or will have one.
+local function open(hash)
+  local text = redis.call('HGET', hash, '~')
+  if not text then
+    return nil
+  end
+  local created, base, user, key, rest = parse(text)
+  if not created then
+    return nil
+  end
+  local origin, behind, clock, more = string.match(rest, '^ @(%S+) (%d+) (%d+)(.*)$')
+  return {
+    created = created, base = base, user = user, key = key,
+    origin = origin or '', behind = tonumber(behind or 0), clock = tonumber(clock or 0),
+    more = more or '',
+  }
+end
+
+local function words(twin, now, ttl)
+  return string.format('%s %.0f %.0f %.0f %s %s @%s %.0f %.0f%s', twin.created, now, now + ttl,
+    twin.base, twin.user, twin.key, twin.origin, twin.behind, twin.clock, twin.more)
+end
+
+-- The same with another base or version that it lacks; its times stay.
+local function note(hash, twin)
+  local times = string.match(redis.call('HGET', hash, '~'), '^%d+ (%d+ %d+) ')
+  redis.call('HSET', hash, '~', string.format('%s %s %.0f %s %s @%s %.0f %.0f%s', twin.created, times,
+    twin.base, twin.user, twin.key, twin.origin, twin.behind, twin.clock, twin.more))
+end
+
+-- The hash does not show this version of its row.
+local function fall_behind(hash, twin, version)
+  if twin.base < version and twin.behind < version then
+    twin.behind = version
+    note(hash, twin)
+  end
+end
+
+local function has_pending(hash)
+  local names = redis.call('HKEYS', hash)
+  for i = 1, #names do
+    if string.sub(names[i], 1, 2) == '~!' then
+      return true
+    end
+  end
+  return false
+end

@@ -1,0 +1,23 @@
+-- Have a hash show its row, unless it shows a later version, or holds what the row lacks.
+-- KEYS: session hash, live index.
+-- ARGV: sid, ttl in seconds, the row's version, 1 where the database went back to an earlier one,
+--       metadata, stamp, then field, value, ...
+-- Reply: 1 it does now, 0 not.
+if is_ended(KEYS[1]) then
+  return 0
+end
+local twin = open(KEYS[1])
+local version = tonumber(ARGV[3])
+if not twin or has_pending(KEYS[1])
+    or (ARGV[4] == '0' and version < math.max(twin.base, twin.behind)) then
+  return 0
+end
+redis.call('UNLINK', KEYS[1])
+redis.call('HSET', KEYS[1], '~', string.format('%s @%s 0 %s%s', ARGV[5], origin(), ARGV[6], twin.more))
+for i = 7, #ARGV, 1000 do
+  redis.call('HSET', KEYS[1], unpack(ARGV, i, math.min(i + 999, #ARGV)))
+end
+redis.call('EXPIRE', KEYS[1], ARGV[2])
+local created, _, user = parse(ARGV[5])
+enter(KEYS[2], redis.call('TIME')[1] + ARGV[2], ARGV[1], user)
+return 1
