@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from difflib import get_close_matches
+from hashlib import sha256
 from typing import Any
 
 from django.conf import settings
@@ -92,6 +93,8 @@ class Outline:
     load_limit_bytes: int
     #: How long an answer of the session cache is waited for.
     patience_seconds: float
+    #: What stands for the place where the cache keeps sessions: its address and how keys are named.
+    place: str
 
     @property
     def is_anonymous_when_unavailable(self) -> bool:
@@ -189,6 +192,7 @@ def _build_outline() -> Outline:
         ),
         load_limit_bytes=max(_LOAD_LIMIT_BYTES, 4 * options.max_session_bytes),
         patience_seconds=_patience(settings.SESSION_CACHE_ALIAS),
+        place=_place(settings.SESSION_CACHE_ALIAS, options),
     )
 
 
@@ -201,6 +205,7 @@ def _build(outline: Outline) -> Configuration:
         naming=outline.naming,
         load_limit_bytes=outline.load_limit_bytes,
         patience_seconds=outline.patience_seconds,
+        place=outline.place,
         policy=CodecPolicy(
             ring=KeyRing.from_secrets(secrets),
             encrypt=options.encrypt,
@@ -220,6 +225,15 @@ def _patience(alias: str) -> float:
     options: Any = settings.CACHES.get(alias, {}).get("OPTIONS", {})
     found = options.get("SOCKET_TIMEOUT") if isinstance(options, Mapping) else None
     return float(found) if isinstance(found, (int, float)) else DEFAULT_TIMEOUT_SECONDS
+
+
+def _place(alias: str, options: Options) -> str:
+    location = settings.CACHES.get(alias, {}).get("LOCATION", "")
+    urls = location if isinstance(location, (list, tuple)) else str(location).split(",")
+    # Without user names and passwords, which may change while the place is the same.
+    addresses = [str(url).rpartition("@")[2].rpartition("://")[2] for url in urls]
+    words = (*addresses, options.key_prefix, options.index_buckets)
+    return sha256(repr(words).encode()).hexdigest()[:16]
 
 
 def _unused_keys(options: Options) -> list[Problem]:

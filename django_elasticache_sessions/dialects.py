@@ -87,9 +87,13 @@ DIALECTS = {
 def sql(connection: BaseDatabaseWrapper, text: str) -> str:
     """Fill in what depends on the database. No value ever stands in the text."""
     # By name: the models are above this layer.
-    model = apps.get_model("django_elasticache_sessions", "FallbackSession")
-    table = connection.ops.quote_name(model._meta.db_table)
-    return text.format(table=table, now=dialect_of(connection).now)
+    table, servers = (
+        connection.ops.quote_name(
+            apps.get_model("django_elasticache_sessions", model)._meta.db_table
+        )
+        for model in ("FallbackSession", "CacheServer")
+    )
+    return text.format(table=table, servers=servers, now=dialect_of(connection).now)
 
 
 def dialect_of(connection: BaseDatabaseWrapper) -> Dialect:

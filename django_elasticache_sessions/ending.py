@@ -33,7 +33,12 @@ def delete(naming: Naming, stored: StoredSession) -> Operation[bool]:
         for _ in range(_ATTEMPTS):
             is_stale = homes.cache.is_open
             ended: rows.Ended = yield from ask_database(
-                homes, rows.end, [name.digest], cache_stale=is_stale, key=stored.key
+                homes,
+                rows.end,
+                [name.digest],
+                cache_stale=is_stale,
+                key=stored.key,
+                server=homes.server(name.bucket),
             )
             if ended.sids:
                 telling = _tell_end(homes, naming, name, forgetting, is_marked=is_stale)

@@ -121,6 +121,7 @@ def _patch(homes: Homes, stored: StoredSession, change: Save) -> rows.Patch:
         change.user_tag,
         change.rotated,
         homes.cache.is_open,
+        homes.server(stored.name.bucket),
     )
 
 

@@ -195,7 +195,9 @@ def _write(
         return set()
     contents = [content for _, content in todo]
     try:
-        written: set[bytes] = yield from ask_database(homes, row_merge.write, contents)
+        # Of whichever server: while one of them is superseded, rows may be marked for nothing.
+        server = homes.server(todo[0][0].name.bucket)
+        written: set[bytes] = yield from ask_database(homes, row_merge.write, contents, server)
         return written
     except SessionTooLarge:
         if len(todo) == 1:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from django.core.signals import setting_changed
 
-from . import occurrences, row_upkeep, scripts
+from . import occurrences, row_servers, row_upkeep, scripts
 from .breaker import LONGEST_PAUSE_SECONDS, Breaker
-from .conf import get_configuration
+from .conf import get_configuration, get_outline
 from .exceptions import DatabaseUnavailable, PartUnavailable, SessionStoreUnavailable, StoreRefused
 from .health import Health
 from .keys import SessionName
 from .occurrences import Occurrences
-from .operations import Command, Dispensable, Operation, run
+from .operations import INFO, Command, Dispensable, Operation, run
+from .row_servers import UNKNOWN, Standing, name_of
 from .statements import Statement
 from .texts import A_MOMENT_AGO, Text, text_of
 
@@ -60,12 +63,33 @@ class ServerClock:
         return int((self._ahead_ms or 0) + (time.monotonic() + seconds) * 1000)
 
 
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """A step of an operation: have the connections to the cache's server made anew."""
+
+    alias: str
+
+    def run(self) -> None:
+        """Leave it."""
+        _leavers[-1](self.alias)
+
+
+def set_leaver(leave: Callable[[str], None]) -> None:
+    """Say what leaves a server: a driver, which is above this module."""
+    _leavers.append(leave)
+
+
+_leavers: list[Callable[[str], None]] = []
+
+
 class Homes:
     """What this process knows of the two; shared by its threads and tasks."""
 
     def __init__(self, database_alias: str) -> None:
         """Take the alias in `DATABASES`."""
         self.database_alias = database_alias
+        #: By replication id, what the database says of the servers of the cache.
+        self.standings: dict[bytes, Standing] = {}
         self.cache = Breaker()
         self.database = Breaker()
         self.occurrences = Occurrences()
@@ -116,6 +140,19 @@ class Homes:
             self.begin_aftermath()
         self._origins[bucket] = origin
 
+    def origin(self, bucket: int) -> bytes:
+        """Return the primary that answered for a bucket when last asked; empty where none has."""
+        return self._origins.get(bucket, b"")
+
+    def standing(self, bucket: int) -> Standing:
+        """Return what is known of that primary."""
+        return self.standings.get(self.origin(bucket), UNKNOWN)
+
+    def server(self, bucket: int) -> str:
+        """Return the name of that primary in the database, empty where it is not there."""
+        origin = self.origin(bucket)
+        return name_of(get_outline().place, origin) if origin in self.standings else ""
+
     def begin_aftermath(self) -> None:
         """Note that the cache serves again, or another one does: others may not know it yet."""
         self._aftermath_ends = time.monotonic() + AFTERMATH_SECONDS
@@ -157,10 +194,11 @@ class Homes:
 def get_homes() -> Homes:
     """Return the homes of sessions under the settings in force."""
     configuration = get_configuration()
-    names = (configuration.alias, configuration.options.fallback_database)
+    database = configuration.options.fallback_database
+    names = (configuration.alias, database, configuration.place)
     homes = _homes.get(names)
     if homes is None:
-        homes = _homes.setdefault(names, Homes(names[1]))
+        homes = _homes.setdefault(names, Homes(database))
     return homes
 
 
@@ -267,6 +305,8 @@ def reconcile(homes: Homes, *, most_batches: int | None = None) -> Operation[int
     mended, batches = 0, 0
     while True:
         try:
+            if not batches:
+                yield from _look_at_servers(homes)
             found = yield from ask_database(homes, row_upkeep.stale, _BATCH)
         except DatabaseUnavailable:
             if most_batches is None or homes.has_marked:
@@ -290,6 +330,51 @@ def reconcile(homes: Homes, *, most_batches: int | None = None) -> Operation[int
             homes.note_part_down()
             return mended
         mended += len(found)
+
+
+def meet(homes: Homes, bucket: int) -> Operation[None]:
+    """Record the primary that answers for a bucket, where this process has not met it before.
+
+    Raises `SessionStoreUnavailable` where another has taken its place.
+    """
+    origin = homes.origin(bucket)
+    if origin not in homes.standings and origin not in _NAMELESS:
+        yield from _record(homes, origin)
+    if homes.standing(bucket).is_superseded:
+        outline = get_outline()
+        yield Leave(outline.alias)
+        raise SessionStoreUnavailable(
+            Text("Another server has taken the place of the session cache that this process uses.")
+        )
+
+
+def _record(homes: Homes, origin: bytes) -> Operation[None]:
+    [info] = yield from ask_cache(homes, (INFO,))
+    texts = info if isinstance(info, list) else [info]
+    before = [
+        found[2]
+        for text in texts
+        if isinstance(text, bytes) and (found := _PREDECESSOR.search(text)) and found[1] == origin
+    ]
+    place, is_start = get_outline().place, not homes.standings
+    try:
+        standing = yield from ask_database(
+            homes, row_servers.meet, place, origin, before, is_start=is_start
+        )
+    except DatabaseUnavailable:
+        # Its hashes are compared with their rows once the database knows it.
+        return
+    if standing:
+        homes.standings[origin] = standing
+
+
+def _look_at_servers(homes: Homes) -> Operation[None]:
+    if not homes.standings:
+        return
+    found = yield from ask_database(homes, row_servers.standings, get_outline().place)
+    for origin in homes.standings:
+        if found and origin in found:
+            homes.standings[origin] = found[origin]
 
 
 def mend_if_stale(homes: Homes, name: SessionName) -> Operation[bool]:
@@ -323,7 +408,12 @@ def _bring_up_to_date(homes: Homes, found: Sequence[row_upkeep.Stale]) -> Operat
     yield from ask_database(homes, row_upkeep.unmark, tuple(found))
 
 
-_homes: dict[tuple[str, str], Homes] = {}
+#: Servers that do not tell, and replicas: no hash is of them.
+_NAMELESS = (b"", b"0", b"replica")
+_PREDECESSOR = re.compile(
+    rb"master_replid:([0-9a-f]{8}).*?master_replid2:(?!0{8})([0-9a-f]{8})", re.DOTALL
+)
+_homes: dict[tuple[str, str, str], Homes] = {}
 
 
 def _forget(*, setting: str, **kwargs: Any) -> None:

@@ -82,6 +82,28 @@ class FallbackSession(models.Model):
         return self.sid
 
 
+class CacheServer(models.Model):
+    """A primary of the session cache that some process has used, and which one came after it.
+
+    `place` stands for its address and for how keys are named there; `epoch` counts how often it
+    became the one in use, and `seen` is when, in seconds since the epoch, it was known to be.
+    """
+
+    name = models.CharField(_("name"), max_length=40, primary_key=True)
+    place = models.CharField(_("place"), max_length=16)
+    epoch = models.BigIntegerField(_("epoch"))
+    successor = models.CharField(_("successor"), max_length=40)
+    seen = models.BigIntegerField(_("seen"))
+
+    class Meta:
+        verbose_name = _("cache server")
+        verbose_name_plural = _("cache servers")
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class LiveSession(models.Model):
     """A session that lives, for the admin. It has no table: see `queryset`.
 

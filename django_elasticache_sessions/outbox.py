@@ -40,7 +40,7 @@ ONLY_HERE = 1
 def create(homes: Homes, naming: Naming, name: SessionName, new: NewSession) -> Operation[bool]:
     """Make a session in the cache alone."""
     keys = (*keys_of(naming, name), naming.events(name.bucket))
-    words = (name.sid, new.stamp, *new.words())
+    words = (name.sid, homes.standing(name.bucket).epoch, new.stamp, *new.words())
     commands = [run(scripts.CREATE_PENDING, keys, words)]
     if new.user_tag:
         commands.insert(0, operations.index_user(naming, new.user_tag, name, new.ttl))
@@ -53,7 +53,8 @@ def save(
     homes: Homes, naming: Naming, stored: StoredSession, change: Save
 ) -> Operation[int | Outpaced]:
     """Merge changes into the hash alone. Raises `SessionStoreUnavailable` where there is none."""
-    saved = _saved((yield from _ask(homes, _save_commands(naming, stored, change, most=0))), change)
+    commands = _save_commands(homes, naming, stored, change, most=0)
+    saved = _saved((yield from _ask(homes, commands)), change)
     if saved == NOT_HERE:
         raise SessionStoreUnavailable(_NEITHER)
     homes.note_waiting(stored.name)
@@ -68,7 +69,9 @@ def save_behind(
     Return the version, `MISSING`, or, where nothing was changed, `NOT_HERE` or `TOO_MANY`.
     """
     most = -(-MOST_PENDING // naming.buckets)
-    commands = _save_commands(naming, stored, change, most=most)
+    if homes.standing(stored.name.bucket).is_superseded:
+        return NOT_HERE
+    commands = _save_commands(homes, naming, stored, change, most=most)
     return _saved((yield from ask_cache(homes, commands)), change)
 
 
@@ -180,10 +183,11 @@ def _waiting(
 
 
 def _save_commands(
-    naming: Naming, stored: StoredSession, change: Save, *, most: int
+    homes: Homes, naming: Naming, stored: StoredSession, change: Save, *, most: int
 ) -> tuple[Command, ...]:
     name = stored.name
-    words = (name.sid, stored.key, most, change.stamp, *change.words())
+    epoch = homes.standing(name.bucket).epoch
+    words = (name.sid, stored.key, epoch, most, change.stamp, *change.words())
     command = run(scripts.SAVE_PENDING, keys_of(naming, name), words)
     return operations.with_user_commands(naming, stored, change, command)
 

@@ -28,6 +28,7 @@ from .homes import (
     ask_database,
     deadline_ms,
     get_homes,
+    meet,
     mend_if_stale,
     try_cache,
 )
@@ -93,7 +94,7 @@ def creation(homes: Homes, naming: Naming, name: SessionName, new: NewSession) -
     except SessionStoreUnavailable:
         return
     events = (naming.events(name.bucket),)
-    commands = [_fill(first, new.ttl, b"", deadline, events)]
+    commands = [_fill(homes, first, new.ttl, b"", deadline, events)]
     if new.user_tag:
         commands.insert(0, operations.index_user(naming, new.user_tag, name, new.ttl))
     yield from try_cache(homes, tuple(commands))
@@ -238,6 +239,7 @@ class _Reading:
                 row.version,
                 int(is_last),
                 _metadata(row),
+                self.homes.standing(row.name.bucket).epoch,
                 row.clock,
                 *operations.pairs(row.fields),
             ),
@@ -257,7 +259,7 @@ class _Reading:
         self.homes.occurrences.note("fallback_loads")
         token = lease.get(row.name)
         if token and is_committed:
-            yield from try_cache(self.homes, (_fill(row, ttl, token, 0, ()),))
+            yield from try_cache(self.homes, (_fill(self.homes, row, ttl, token, 0, ()),))
         return row if self.is_mine(row) else None
 
     def _without_cache(self) -> Operation[StoredSession | None]:
@@ -344,6 +346,7 @@ def _look(homes: Homes, names: tuple[SessionName, ...]) -> Operation[_Seen]:
     for name, fields, ttl, time_reply, origin in zip(names, *[replies] * 4, strict=True):
         homes.clock(name.bucket).note(time_reply)
         homes.note_origin(name.bucket, origin)
+        yield from meet(homes, name.bucket)
         if _is_end(fields):
             return _Seen(ended=name)
         try:
@@ -353,7 +356,8 @@ def _look(homes: Homes, names: tuple[SessionName, ...]) -> Operation[_Seen]:
             is_rejected = True
             continue
         if stored:
-            return _Seen(stored, origin)
+            epoch = homes.standing(name.bucket).epoch
+            return _Seen(stored, b"%s.%d" % (origin, epoch))
     return _Seen(is_rejected=is_rejected)
 
 
@@ -374,7 +378,12 @@ def _metadata(stored: StoredSession) -> str:
 
 
 def _fill(
-    stored: StoredSession, ttl: int, token: bytes, deadline: int, events: tuple[str, ...]
+    homes: Homes,
+    stored: StoredSession,
+    ttl: int,
+    token: bytes,
+    deadline: int,
+    events: tuple[str, ...],
 ) -> Command:
     name = stored.name
     words = (
@@ -383,6 +392,7 @@ def _fill(
         token,
         deadline,
         _metadata(stored),
+        homes.standing(name.bucket).epoch,
         stored.clock,
         *operations.pairs(stored.fields),
     )

@@ -18,6 +18,7 @@ from .dialects import dialect_of, sql
 from .fields import loaded_name
 from .keys import stamp_of_key
 from .operations import PENDING_EXPIRY, PENDING_KEY, StoredSession
+from .row_servers import marking
 from .rows import Content, State, inserted, insertion
 
 #: Stamps of removed fields that a row keeps; older ones become one.
@@ -119,40 +120,51 @@ def _bounded(removed: dict[str, int], cleared: int) -> tuple[dict[str, int], int
     return {name: removed[name] for name in newest}, max(cleared, dropped)
 
 
-def write(connection: BaseDatabaseWrapper, merged: Sequence[Content]) -> set[bytes]:
-    """Replace rows that are still as they were when they were merged; return their `sid`s."""
+def write(
+    connection: BaseDatabaseWrapper, merged: Sequence[Content], server: str = ""
+) -> set[bytes]:
+    """Replace rows that are still as they were when they were merged; return their `sid`s.
+
+    `server` is the one that they come from; see `row_servers`.
+    """
     # Everybody locks rows in the same order.
     in_order = sorted(merged, key=lambda content: content.sid)
     if dialect_of(connection).has_conditional_upsert:
-        return _write_all(connection, in_order)
-    return {content.sid for content in in_order if _write_one(connection, content)}
+        return _write_all(connection, in_order, server)
+    return {content.sid for content in in_order if _write_one(connection, content, server)}
 
 
-def _write_all(connection: BaseDatabaseWrapper, merged: Sequence[Content]) -> set[bytes]:
+def _write_all(
+    connection: BaseDatabaseWrapper, merged: Sequence[Content], server: str
+) -> set[bytes]:
     theirs = dialect_of(connection).excluded.format
     columns = (*_REPLACED, "expires", "version")
     sets = ", ".join(f"{name} = {theirs(name)}" for name in columns)
+    marked, of_marked = marking(server)
     query = (
         f"{insertion(connection, ended='FALSE', rows=len(merged))}"
-        f"{dialect_of(connection).on_conflict}{sets}, saved = {theirs('saved')} "
+        f"{dialect_of(connection).on_conflict}{sets}, saved = {theirs('saved')}, "
+        f"cache_stale = {marked} "
         f"WHERE NOT {{table}}.is_ended AND {{table}}.version = {theirs('version')} - 1 "
         "RETURNING sid"
     )
     parameters = [word for content in merged for word in inserted(connection, content)]
     with connection.cursor() as cursor:
-        cursor.execute(sql(connection, query), parameters)
+        cursor.execute(sql(connection, query), [*parameters, *of_marked])
         return {bytes.fromhex(sid) for (sid,) in cursor.fetchall()}
 
 
-def _write_one(connection: BaseDatabaseWrapper, content: Content) -> bool:
+def _write_one(connection: BaseDatabaseWrapper, content: Content, server: str) -> bool:
     if content.version == 1:
         return _insert(connection, content)
     json = dialect_of(connection).json
     sets = ", ".join(
         f"{name} = {json if name in ('fields', 'removed') else '%s'}" for name in _REPLACED
     )
+    marked, of_marked = marking(server)
     query = (
-        f"UPDATE {{table}} SET {sets}, saved = {{now}}, expires = {{now}} + %s, version = %s "
+        f"UPDATE {{table}} SET {sets}, cache_stale = {marked}, saved = {{now}}, "
+        "expires = {now} + %s, version = %s "
         "WHERE sid = %s AND NOT is_ended AND version = %s"
     )
     sid, fields, removed, cleared, tag, created, key, clock, version, ttl, _ = inserted(
@@ -160,7 +172,9 @@ def _write_one(connection: BaseDatabaseWrapper, content: Content) -> bool:
     )
     replaced: list[Any] = [fields, removed, cleared, tag, created, key, clock]
     with connection.cursor() as cursor:
-        cursor.execute(sql(connection, query), [*replaced, ttl, version, sid, content.version - 1])
+        cursor.execute(
+            sql(connection, query), [*replaced, *of_marked, ttl, version, sid, content.version - 1]
+        )
         return bool(cursor.rowcount == 1)
 
 

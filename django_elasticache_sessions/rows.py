@@ -26,6 +26,7 @@ from .dialects import (
     stamps_to_json,
     to_json,
 )
+from .row_servers import marking
 
 #: Seconds that the row of an ended session stays at least.
 ENDED_SECONDS = 14 * 86_400
@@ -91,6 +92,8 @@ class Patch(NamedTuple):
     user_tag: str | None
     rotated: tuple[str, int] | None
     cache_stale: bool
+    #: The cache server in use; see `row_servers`.
+    server: str = ""
 
     @property
     def step(self) -> int:
@@ -212,6 +215,10 @@ def save(connection: BaseDatabaseWrapper, patch: Patch) -> Written:
     sets, parameters = _saved_sets(connection, patch)
     if cache_stale:
         sets.append("cache_stale = TRUE")
+    elif patch.server:
+        marked, words = marking(patch.server)
+        sets.append(f"cache_stale = {marked}")
+        parameters += words
     where = "sid = %s AND validator = %s AND NOT is_ended AND expires > {now}"
     parameters += [patch.sid.hex(), patch.key]
     if patch.stamp is not None:
@@ -274,6 +281,7 @@ def end(
     cache_stale: bool,
     key: str | None = None,
     conditions: Conditions | None = None,
+    server: str = "",
 ) -> Ended:
     """End those sessions that live, and that are meant, for good.
 
@@ -281,6 +289,7 @@ def end(
     than one.
     """
     cache_stale = cache_stale or connection.in_atomic_block
+    stale, of_stale = ("TRUE", []) if cache_stale else marking(server)
     named, parameters = among(connection, sids)
     where = f"WHERE {named} AND NOT is_ended"
     if key is not None:
@@ -288,24 +297,22 @@ def end(
     if conditions is not None:
         meant, more = conditions.sql()
         where, parameters = f"{where} AND {meant}", [*parameters, *more]
-    update = sql(
-        connection,
-        f"UPDATE {{table}} SET {_ended_sets(connection, cache_stale=cache_stale)} {where}",
-    )
+    update = sql(connection, f"UPDATE {{table}} SET {_ended_sets(connection, stale)} {where}")
+    with_stale = [*of_stale, *parameters]
     is_committed = not connection.in_atomic_block
     with connection.cursor() as cursor:
         if len(sids) == 1:
-            cursor.execute(update, parameters)
+            cursor.execute(update, with_stale)
             return Ended(list(sids) if cursor.rowcount else [], is_committed)
         if dialect_of(connection).returning:
-            cursor.execute(f"{update} RETURNING sid", parameters)
+            cursor.execute(f"{update} RETURNING sid", with_stale)
             return Ended([bytes.fromhex(sid) for (sid,) in cursor.fetchall()], is_committed)
         with transaction.atomic(using=connection.alias):
             cursor.execute(
                 sql(connection, f"SELECT sid FROM {{table}} {where} FOR UPDATE"), parameters
             )
             found = [bytes.fromhex(sid) for (sid,) in cursor.fetchall()]
-            cursor.execute(update, parameters)
+            cursor.execute(update, with_stale)
             return Ended(found, is_committed)
 
 
@@ -316,7 +323,8 @@ def end_unknown(
     cache_stale = cache_stale or connection.in_atomic_block
     query = sql(
         connection,
-        dialect_of(connection).on_conflict + _ended_sets(connection, cache_stale=cache_stale),
+        dialect_of(connection).on_conflict
+        + _ended_sets(connection, "TRUE" if cache_stale else "NULL"),
     )
     # Everybody locks rows in the same order.
     in_order = sorted(set(sids))
@@ -394,9 +402,8 @@ def row_of(found: Sequence[Any]) -> Row:
     )
 
 
-def _ended_sets(connection: BaseDatabaseWrapper, *, cache_stale: bool) -> str:
+def _ended_sets(connection: BaseDatabaseWrapper, stale: str) -> str:
     dialect = dialect_of(connection)
-    stale = "TRUE" if cache_stale else "NULL"
     empty = dialect.json.replace("%s", "'{{}}'")
     # Not before what lives longer, by a set_expiry() of its own.
     expires = f"{dialect.greatest}({{table}}.expires, {{now}} + {ended_seconds()})"

@@ -19,7 +19,7 @@ from django.contrib.sessions.backends.base import CreateError
 from django.core.signals import setting_changed
 from redis.connection import BlockingConnectionPool, ConnectionPool
 
-from .. import transactions
+from .. import homes, transactions
 from ..breaker import Patience
 from ..conf import get_outline
 from ..exceptions import InvalidValue, ReplyTooLarge, SessionStoreUnavailable
@@ -201,6 +201,10 @@ class Driver:
             returned: T = stop.value
             return returned
 
+    def leave(self) -> None:
+        """Have every connection made anew: the server's name may lead to another by now."""
+        self.primary.leave()
+
     def close(self) -> None:
         """Close every idle connection."""
         self._idle.clear()
@@ -351,6 +355,10 @@ def _run_deferred(operation: Operation[Any]) -> None:
     get_driver(get_outline().alias).run(operation)
 
 
+def _leave(alias: str) -> None:
+    get_driver(alias).leave()
+
+
 def _forget_drivers(*, setting: str, **kwargs: Any) -> None:
     if setting == "CACHES":
         while _drivers:
@@ -359,3 +367,4 @@ def _forget_drivers(*, setting: str, **kwargs: Any) -> None:
 
 setting_changed.connect(_forget_drivers, dispatch_uid="django_elasticache_sessions.drivers.sync")
 transactions.set_runner(_run_deferred)
+homes.set_leaver(_leave)

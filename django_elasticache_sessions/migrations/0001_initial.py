@@ -36,4 +36,19 @@ class Migration(migrations.Migration):
                 'indexes': [django_elasticache_sessions.schema.PartialIndex(fields=['expires', 'is_ended', 'user_tag', 'created'], name='elasticache_sessions_live', where='NOT is_ended'), django_elasticache_sessions.schema.PartialIndex(fields=['user_tag', 'sid'], name='elasticache_sessions_user', where='NOT is_ended'), django_elasticache_sessions.schema.PartialIndex(fields=['cache_stale', 'is_ended'], name='elasticache_sessions_odd', where='cache_stale = TRUE OR is_ended')],
             },
         ),
+        migrations.CreateModel(
+            name='CacheServer',
+            fields=[
+                ('name', models.CharField(max_length=40, primary_key=True, serialize=False, verbose_name='name')),
+                ('place', models.CharField(max_length=16, verbose_name='place')),
+                ('epoch', models.BigIntegerField(verbose_name='epoch')),
+                ('successor', models.CharField(max_length=40, verbose_name='successor')),
+                ('seen', models.BigIntegerField(verbose_name='seen')),
+            ],
+            options={
+                'verbose_name': 'cache server',
+                'verbose_name_plural': 'cache servers',
+                'default_permissions': (),
+            },
+        ),
     ]

@@ -1,7 +1,7 @@
 -- Have a hash show its row, unless it shows a later version, or holds what the row lacks.
 -- KEYS: session hash, live index.
 -- ARGV: sid, ttl in seconds, the row's version, 1 where the database went back to an earlier one,
---       metadata, stamp, then field, value, ...
+--       metadata, the server's epoch, stamp, then field, value, ...
 -- Reply: 1 it does now, 0 not.
 if is_ended(KEYS[1]) then
   return 0
@@ -13,8 +13,9 @@ if not twin or has_pending(KEYS[1])
   return 0
 end
 redis.call('UNLINK', KEYS[1])
-redis.call('HSET', KEYS[1], '~', string.format('%s @%s 0 %s%s', ARGV[5], origin(), ARGV[6], twin.more))
-for i = 7, #ARGV, 1000 do
+redis.call('HSET', KEYS[1], '~', string.format('%s @%s.%s 0 %s%s', ARGV[5], origin(),
+  ARGV[6], ARGV[7], twin.more))
+for i = 8, #ARGV, 1000 do
   redis.call('HSET', KEYS[1], unpack(ARGV, i, math.min(i + 999, #ARGV)))
 end
 redis.call('EXPIRE', KEYS[1], ARGV[2])

@@ -1,49 +1,49 @@
 -- Change fields of a session that the database is told of later, and remember which.
 -- KEYS: session hash, live index, pending set.
--- ARGV: sid, the session's KEY, the most that may wait in the pending set (0: any number), stamp, ttl
---       in seconds, user, new KEY, created ('=' for the same), then as in merge().
+-- ARGV: sid, the session's KEY, the server's epoch, the most that may wait in the pending set (0: any
+--       number), stamp, ttl in seconds, user, new KEY, created ('=' for the same), then as in merge().
 -- Reply: 0 the session has ended, or has another KEY, -1 it is not here, or not as its row, -2 too
 --        many wait, {its clock} where that is not before the stamp, else its version.
 if is_ended(KEYS[1]) then
   return 0
 end
 local twin = open(KEYS[1])
-if not twin or twin.behind > 0 or twin.origin ~= origin() then
+if not twin or twin.behind > 0 or twin.origin ~= origin() .. '.' .. ARGV[3] then
   return -1
 end
-if twin.key ~= ARGV[2] and twin.key ~= ARGV[7] then
+if twin.key ~= ARGV[2] and twin.key ~= ARGV[8] then
   return 0
 end
-local stamp = tonumber(ARGV[4])
-local first = 11 + tonumber(ARGV[10])
+local stamp = tonumber(ARGV[5])
+local first = 12 + tonumber(ARGV[11])
 if twin.clock >= stamp then
   -- A repeat after a lost reply finds what it wrote: no two values are alike.
-  local is_done = twin.clock == stamp and ((ARGV[7] ~= '=' and twin.key == ARGV[7])
+  local is_done = twin.clock == stamp and ((ARGV[8] ~= '=' and twin.key == ARGV[8])
     or (ARGV[first] and redis.call('HGET', KEYS[1], ARGV[first]) == ARGV[first + 1]))
   return is_done and twin.base or {twin.clock}
 end
-if ARGV[3] ~= '0' and number_waiting(KEYS[3]) >= tonumber(ARGV[3])
+if ARGV[4] ~= '0' and number_waiting(KEYS[3]) >= tonumber(ARGV[4])
     and redis.call('HEXISTS', KEYS[1], '~!~e') == 0 then
   return -2
 end
 await(KEYS[3], ARGV[1])
 twin.clock = stamp
-if ARGV[6] ~= '=' then
-  twin.user = ARGV[6]
+if ARGV[7] ~= '=' then
+  twin.user = ARGV[7]
 end
 local function remember(name)
-  redis.call('HSET', KEYS[1], '~!' .. name, ARGV[4])
+  redis.call('HSET', KEYS[1], '~!' .. name, ARGV[5])
 end
-if ARGV[7] ~= '=' then
-  twin.key, twin.created = ARGV[7], ARGV[8]
+if ARGV[8] ~= '=' then
+  twin.key, twin.created = ARGV[8], ARGV[9]
   remember('~k')
 end
 remember('~e')
-merge(KEYS[1], 9, remember)
+merge(KEYS[1], 10, remember)
 local now = tonumber(redis.call('TIME')[1])
 redis.call('HDEL', KEYS[1], '~l')
-redis.call('HSET', KEYS[1], '~', words(twin, now, ARGV[5]),
+redis.call('HSET', KEYS[1], '~', words(twin, now, ARGV[6]),
   unpack(ARGV, first, math.min(first + 999, #ARGV)))
-redis.call('EXPIRE', KEYS[1], ARGV[5])
-enter(KEYS[2], now + ARGV[5], ARGV[1], twin.user)
+redis.call('EXPIRE', KEYS[1], ARGV[6])
+enter(KEYS[2], now + ARGV[6], ARGV[1], twin.user)
 return twin.base

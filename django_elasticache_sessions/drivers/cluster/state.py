@@ -115,6 +115,10 @@ class Cluster:
             self.topology.owners[slot] = address
             self._note_change(self.topology)
 
+    def hasten_refresh(self) -> None:
+        """Have the next caller ask for the topology."""
+        self._next_refresh = 0.0
+
     def claims_refresh(self) -> bool:
         """Tell one caller per interval to ask for the topology."""
         with self._lock:

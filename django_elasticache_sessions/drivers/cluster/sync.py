@@ -121,6 +121,10 @@ class ClusterDriver(sync.Driver):
         self._nodes: dict[Address, Node] = {}
         self._generation = 0
 
+    def leave(self) -> None:
+        """See sync.Driver.leave(). Primaries are found by the topology."""
+        self.cluster.hasten_refresh()
+
     @property
     def is_left_alone(self) -> bool:
         """Whether some primary did not serve, and is asked only now and then."""
