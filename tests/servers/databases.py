@@ -24,7 +24,7 @@ class Unavailable(Exception):
 @contextmanager
 def database(vendor: Vendor, *, migrated: bool = True) -> Iterator[str]:
     """Give the alias of an empty database. Raises `Unavailable`."""
-    from django_elasticache_sessions.models import FallbackSession
+    from django_elasticache_sessions.models import CacheServer, FallbackSession
 
     # A name of its own: other threads keep their connections by it.
     alias = f"sessions_{uuid.uuid4().hex}"
@@ -36,6 +36,7 @@ def database(vendor: Vendor, *, migrated: bool = True) -> Iterator[str]:
             if migrated:
                 with connections[alias].schema_editor() as editor:
                     editor.create_model(FallbackSession)
+                    editor.create_model(CacheServer)
             yield alias
         finally:
             connections[alias].close()
