@@ -17,7 +17,7 @@ from .exceptions import DatabaseUnavailable, PartUnavailable, SessionStoreUnavai
 from .health import Health
 from .keys import SessionName
 from .occurrences import Occurrences
-from .operations import INFO, Command, Dispensable, Operation, run
+from .operations import INFO, ORIGIN, Command, Dispensable, Operation, run
 from .row_servers import UNKNOWN, Standing, name_of
 from .statements import Statement
 from .texts import A_MOMENT_AGO, Text, text_of
@@ -257,17 +257,28 @@ def _ask_and_count(homes: Homes, commands: tuple[Command, ...]) -> Operation[lis
     return replies[1:]
 
 
+def acquaint(homes: Homes, name: SessionName) -> Operation[None]:
+    """Find out which server a session's bucket lies on, where this process has not asked there yet.
+
+    Raises `SessionStoreUnavailable`.
+    """
+    clock = homes.clock(name.bucket)
+    if not clock.is_known:
+        # The key leads to the server; see Routing in drivers.cluster.
+        commands = (("EXISTS", name.hash_key), ("TIME",), ORIGIN)
+        _, reply, origin = yield from ask_cache(homes, commands)
+        clock.note(reply)
+        homes.note_origin(name.bucket, origin)
+        yield from meet(homes, name.bucket)
+
+
 def deadline_ms(homes: Homes, name: SessionName) -> Operation[int]:
     """Return until when, by its server's clock, a command that is sent now will be waited for.
 
     What a frozen server does later must not go on top of what others saved in the meantime.
     """
-    clock = homes.clock(name.bucket)
-    if not clock.is_known:
-        # The key leads to the server; see Routing in drivers.cluster.
-        _, reply = yield from ask_cache(homes, (("EXISTS", name.hash_key), ("TIME",)))
-        clock.note(reply)
-    return clock.deadline_ms(get_configuration().patience_seconds)
+    yield from acquaint(homes, name)
+    return homes.clock(name.bucket).deadline_ms(get_configuration().patience_seconds)
 
 
 def ask_database(

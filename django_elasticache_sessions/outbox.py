@@ -7,12 +7,12 @@ that the row lacks.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from . import operations, scripts
-from .exceptions import DatabaseUnavailable, ForeignType, SessionStoreUnavailable
+from .exceptions import ForeignType, SessionStoreUnavailable
 from .handing_over import hand_over
-from .homes import Homes, ask_cache
+from .homes import Homes, acquaint, ask_cache
 from .keys import Naming, SessionName, portions
 from .operations import (
     Command,
@@ -24,6 +24,8 @@ from .operations import (
     run,
 )
 from .texts import Text
+
+T = TypeVar("T")
 
 #: Seconds that an end waits for the database; by then its session has expired in most projects.
 KEEP_SECONDS = 14 * 86_400
@@ -39,6 +41,7 @@ ONLY_HERE = 1
 
 def create(homes: Homes, naming: Naming, name: SessionName, new: NewSession) -> Operation[bool]:
     """Make a session in the cache alone."""
+    yield from _unless_away(acquaint(homes, name))
     keys = (*keys_of(naming, name), naming.events(name.bucket))
     words = (name.sid, homes.standing(name.bucket).epoch, new.stamp, *new.words())
     commands = [run(scripts.CREATE_PENDING, keys, words)]
@@ -53,6 +56,7 @@ def save(
     homes: Homes, naming: Naming, stored: StoredSession, change: Save
 ) -> Operation[int | Outpaced]:
     """Merge changes into the hash alone. Raises `SessionStoreUnavailable` where there is none."""
+    yield from _unless_away(acquaint(homes, stored.name))
     commands = _save_commands(homes, naming, stored, change, most=0)
     saved = _saved((yield from _ask(homes, commands)), change)
     if saved == NOT_HERE:
@@ -193,10 +197,12 @@ def _save_commands(
 
 
 def _ask(homes: Homes, commands: tuple[Command, ...]) -> Operation[list[Any]]:
+    return _unless_away(ask_cache(homes, commands))
+
+
+def _unless_away(operation: Operation[T]) -> Operation[T]:
     try:
-        return (yield from ask_cache(homes, commands))
-    except DatabaseUnavailable:
-        raise SessionStoreUnavailable(_NEITHER) from None
+        return (yield from operation)
     except SessionStoreUnavailable:
         raise SessionStoreUnavailable(_NEITHER) from None
 
