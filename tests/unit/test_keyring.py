@@ -50,8 +50,8 @@ def test_this_secret_has_the_key_id_it_always_had():
 
 def test_a_sessions_cipher_is_the_one_it_always_was():
     """Pinned: whoever changes the cipher makes every stored value unreadable."""
-    cipher = EncryptionKey.from_secret(PINNED_SECRET).for_session("AAECAwQFBgcICQoLDA0ODw", 5)
-    assert cipher.encrypt(NONCE, b"tea", b"place").hex() == "c960d5a1a0b6c62967db1c4f83b0e2ca101304"
+    cipher = EncryptionKey.from_secret(PINNED_SECRET).for_session("AAECAwQFBgcICQoLDA0ODw")
+    assert cipher.encrypt(NONCE, b"tea", b"place").hex() == "cb9334c8901e9acc83d174ceb724aeb5b22202"
 
 
 @given(secrets_of_any_length)
@@ -62,12 +62,12 @@ def test_a_key_id_gives_nothing_of_the_key_away(secret):
     assert key.id not in derive(secret, "index")
 
 
-@pytest.mark.parametrize(("sid", "created"), [("B" * 22, 5), ("A" * 22, 6), ("A" * 22, -5)])
-def test_no_two_sessions_share_a_cipher(sid, created):
+@pytest.mark.parametrize("sid", ["B" * 22, "A" * 21 + "Q", "A" * 21, ""])
+def test_no_two_sessions_share_a_cipher(sid):
     key = EncryptionKey.from_secret(PINNED_SECRET)
-    sealed = key.for_session("A" * 22, 5).encrypt(NONCE, b"tea", b"")
+    sealed = key.for_session("A" * 22).encrypt(NONCE, b"tea", b"")
     with pytest.raises(InvalidTag):
-        key.for_session(sid, created).decrypt(NONCE, sealed, b"")
+        key.for_session(sid).decrypt(NONCE, sealed, b"")
 
 
 @given(st.lists(secrets_of_32_bytes, min_size=1, max_size=4, unique=True))

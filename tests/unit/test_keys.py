@@ -15,13 +15,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.crc import key_slot
 
-from django_elasticache_sessions.keys import Naming, is_session_key, new_session_key
+from django_elasticache_sessions.keys import (
+    KEY_CHARACTERS,
+    SELECTOR_LENGTH,
+    SESSION_KEY_LENGTH,
+    SESSION_KEY_MIN_LENGTH,
+    Naming,
+    conceal,
+    is_session_key,
+    is_sid,
+    new_session_key,
+    rotated,
+    stamp_of_key,
+)
+from django_elasticache_sessions.stamps import LAST
 
 INDEX_KEY, OLDER_KEY = b"i" * 32, b"o" * 32
 NAMING = Naming("session", 256, (INDEX_KEY, OLDER_KEY))
 URL_SAFE = set(string.ascii_letters + string.digits + "-_")
 BINARY_SIZE = 16
-session_keys = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=8, max_size=40)
+session_keys = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=30, max_size=40)
+stamps, times = st.integers(0, LAST), st.integers(0, 2**62)
+#: Microseconds since the epoch, and a stamp of the same time.
+CREATED, STAMP = 1_700_000_000_000_000, 106_250_000_000_000
 texts = st.text(st.characters(exclude_categories=()), max_size=40)
 
 
@@ -41,9 +57,9 @@ def test_a_sid_is_22_characters_that_need_no_escape_anywhere(session_key):
 
 
 @given(texts)
-def test_a_sid_is_the_first_128_bits_of_a_keyed_hash(session_key):
+def test_a_sid_is_the_first_128_bits_of_a_keyed_hash_of_the_selector(session_key):
     name = NAMING.session(session_key)
-    digest = first_128_bits(INDEX_KEY, session_key)
+    digest = first_128_bits(INDEX_KEY, session_key[:15])
     assert name.sid == unpadded(digest)
     assert name.bucket == int.from_bytes(digest[:4], "big") % 256
 
@@ -57,8 +73,8 @@ def test_no_name_shows_the_session_key(session_key):
 @pytest.mark.parametrize(
     ("session_key", "sid", "bucket"),
     [
-        ("0123456789abcdefghijklmnopqrstuv", "0V_f1FnZ06OnaUflal6NAw", 212),
-        ("zzzzzzzz", "OLYPdUZgqoFMQHpg6yrPiA", 117),
+        ("0123456789abcdefghijklmnopqrstuvwxyz0123", "sFJr_Xg8yFQJRQDDnNhscw", 253),
+        ("zzzzzzzzzzzzzzzzzzzzzzzzzzzzzz", "28sBPiFd7NtE8EtNH7ZkcQ", 62),
     ],
 )
 def test_these_sessions_have_the_names_they_always_had(session_key, sid, bucket):
@@ -68,6 +84,14 @@ def test_these_sessions_have_the_names_they_always_had(session_key, sid, bucket)
     assert (name.sid, name.bucket) == (sid, bucket)
     assert name.hash_key == f"session:{{{bucket}}}:{sid}"
     assert name.index_key == f"session:{{{bucket}}}:live"
+
+
+def test_this_session_key_is_stored_as_it_always_was():
+    """Pinned: whoever changes what is stored of session keys logs everybody out."""
+    index_key = bytes.fromhex("905126e30492bb8cb540bee1521f27e51c56d343e1e41d8517aed0f024257c33")
+    naming = Naming("session", 256, (index_key,))
+    session_key = "0123456789abcdefghijklmnopqrstuvwxyz0123"
+    assert naming.key(session_key, CREATED, STAMP) == "YKJBgeQAwB8c90IKoYilXUNVKsSZPg"
 
 
 def test_this_user_has_the_tag_he_always_had():
@@ -109,6 +133,17 @@ def test_every_session_is_in_one_of_the_live_indexes(session_key, buckets):
     assert len(indexes) == buckets
 
 
+@given(session_keys)
+def test_no_session_key_of_this_package_can_be_taken_for_a_sid(session_key):
+    assert not is_sid(session_key)
+    assert is_sid(NAMING.session(session_key).sid)
+
+
+def test_session_keys_are_concealed_in_texts():
+    session_key = new_session_key()
+    assert conceal(f"GET /?key={session_key} HTTP/1.1") == "GET /?key=******** HTTP/1.1"
+
+
 def test_sessions_spread_over_the_buckets():
     naming = Naming("session", 16, (INDEX_KEY,))
     buckets = [naming.session(f"session-{n}").bucket for n in range(1600)]
@@ -146,24 +181,80 @@ def test_no_cookie_leads_to_a_users_tag(user_id):
     assert NAMING.user(user_id) not in [NAMING.session(cookie).sid for cookie in cookies]
 
 
-@pytest.mark.parametrize("bucket", [0, 17, 4095])
-def test_a_neighbour_is_a_session_key_of_the_wanted_bucket(bucket):
-    naming = Naming("session", 4096, (INDEX_KEY,))
-    made = naming.neighbour(bucket)
-    assert made.name == naming.session(made.session_key)
-    assert made.name.bucket == bucket
-    assert is_session_key(made.session_key)
-    assert set(made.session_key) <= set(VALID_KEY_CHARS)
+@given(session_keys, times, stamps)
+def test_a_stored_key_is_a_stamp_and_128_bits_of_a_keyed_hash(session_key, created, stamp):
+    key = NAMING.key(session_key, created, stamp)
+    digest = first_128_bits(INDEX_KEY, f"\0key:{created} {session_key}")
+    assert key == unpadded(stamp.to_bytes(6, "big") + digest)
+    assert len(key) == KEY_CHARACTERS
+    assert stamp_of_key(key) == stamp
 
 
-def test_neighbours_of_one_session_have_nothing_in_common():
-    keys = [NAMING.neighbour(7).session_key for _ in range(60)]
-    assert len(keys[0]) == 32
+@given(session_keys, times, stamps)
+def test_a_session_key_is_admitted_by_what_is_stored_of_it(session_key, created, stamp):
+    assert NAMING.admits(NAMING.key(session_key, created, stamp), created, session_key)
+
+
+@given(session_keys, times, stamps)
+def test_a_session_key_is_admitted_after_the_index_keys_were_rotated(session_key, created, stamp):
+    key = Naming("session", 256, (OLDER_KEY,)).key(session_key, created, stamp)
+    assert NAMING.admits(key, created, session_key)
+    assert not Naming("session", 256, (INDEX_KEY,)).admits(key, created, session_key)
+
+
+@given(st.lists(session_keys, min_size=2, max_size=2, unique=True), times, stamps)
+def test_no_other_session_key_is_admitted(session_keys, created, stamp):
+    key = NAMING.key(session_keys[0], created, stamp)
+    assert not NAMING.admits(key, created, session_keys[1])
+
+
+@given(session_keys, st.lists(times, min_size=2, max_size=2, unique=True), stamps)
+def test_a_session_key_is_admitted_with_its_own_creation_time_alone(session_key, created, stamp):
+    """Whoever can write to the store cannot make a session younger."""
+    key = NAMING.key(session_key, created[0], stamp)
+    assert not NAMING.admits(key, created[1], session_key)
+
+
+@given(session_keys, times, stamps, st.integers(0, KEY_CHARACTERS - 1), st.sampled_from("AQgw_"))
+def test_a_stored_key_that_was_changed_admits_nobody(session_key, created, stamp, place, character):
+    key = NAMING.key(session_key, created, stamp)
+    changed = key[:place] + character + key[place + 1 :]
+    # The stamp is no secret, and authenticates nobody.
+    is_same = changed[8:] == key[8:]
+    assert NAMING.admits(changed, created, session_key) == is_same
+
+
+@pytest.mark.parametrize("user_id", ["1042", "key:0 1042"])
+def test_no_users_tag_is_what_is_stored_of_a_session_key(user_id):
+    session_key = "0123456789abcdefghijklmnopqrstuvwxyz0123"
+    key = NAMING.key(session_key, CREATED, STAMP)
+    assert NAMING.user(user_id) not in key
+    assert NAMING.session(session_key).sid not in key
+
+
+@given(session_keys)
+def test_a_rotation_changes_the_session_key_and_not_whose_it_is(session_key):
+    new = rotated(session_key)
+    assert new != session_key
+    assert new[:SELECTOR_LENGTH] == session_key[:SELECTOR_LENGTH]
+    assert is_session_key(new)
+    assert NAMING.session_everywhere(new) == NAMING.session_everywhere(session_key)
+
+
+def test_the_validators_of_one_session_have_nothing_in_common():
+    keys = [rotated(new_session_key()) for _ in range(60)]
+    assert {len(key) for key in keys} == {SESSION_KEY_LENGTH}
     # 60 draws out of 36: fewer than 15 different ones has a chance of about 10**-15.
-    assert all(len({key[place] for key in keys}) > 15 for place in range(28))
+    assert all(len({key[place] for key in keys}) > 15 for place in range(SESSION_KEY_LENGTH))
 
 
-@pytest.mark.parametrize("make", [new_session_key, lambda: NAMING.neighbour(7).session_key])
+@given(st.lists(session_keys, min_size=2, max_size=2, unique_by=lambda key: key[:SELECTOR_LENGTH]))
+def test_sessions_with_other_selectors_have_other_names(session_keys):
+    one, other = session_keys
+    assert NAMING.session(one).sid != NAMING.session(other).sid
+
+
+@pytest.mark.parametrize("make", [new_session_key, lambda: rotated("x" * 40)])
 def test_who_seeds_the_random_module_does_not_repeat_session_keys(make):
     state = random.getstate()
     made = set()
@@ -175,7 +266,7 @@ def test_who_seeds_the_random_module_does_not_repeat_session_keys(make):
 
 
 def test_each_character_of_new_session_keys_is_as_likely_as_the_others():
-    text = "".join(new_session_key() for _ in range(16_000))
+    text = "".join(new_session_key() for _ in range(12_800))
     expected = len(text) / len(VALID_KEY_CHARS)
     counts = Counter(text)
     assert counts.keys() == set(VALID_KEY_CHARS)
@@ -185,7 +276,7 @@ def test_each_character_of_new_session_keys_is_as_likely_as_the_others():
 
 def test_a_new_session_key_is_one_that_django_could_have_made():
     key = new_session_key()
-    assert len(key) == 32
+    assert len(key) == 40
     assert set(key) <= set(VALID_KEY_CHARS)
     assert is_session_key(key)
 
@@ -193,18 +284,18 @@ def test_a_new_session_key_is_one_that_django_could_have_made():
 @given(texts | st.binary() | st.none() | st.integers())
 def test_what_passes_for_a_session_key_is_short_printable_ascii(value):
     if is_session_key(value):
-        assert 8 <= len(value) <= 256
+        assert SESSION_KEY_MIN_LENGTH <= len(value) <= 256
         assert set(value) <= {chr(code) for code in range(32, 127)}
 
 
-@pytest.mark.parametrize(("length", "passes"), [(7, False), (8, True), (256, True), (257, False)])
-def test_a_session_key_has_8_to_256_characters(length, passes):
+@pytest.mark.parametrize(("length", "passes"), [(29, False), (30, True), (256, True), (257, False)])
+def test_a_session_key_has_30_to_256_characters(length, passes):
     assert is_session_key("x" * length) is passes
 
 
 @pytest.mark.parametrize("character", ["\0", "\n", "\r", "\t", "\x7f", "\x80", "é", "\ud800"])
 def test_a_session_key_with_a_character_that_cookies_cannot_have_does_not_pass(character):
-    assert not is_session_key("x" * 20 + character)
+    assert not is_session_key("x" * 40 + character)
 
 
 @given(st.binary(max_size=60))
@@ -223,9 +314,10 @@ def test_a_session_found_by_its_hash_has_the_same_name(session_key, prefix):
 
 @pytest.mark.parametrize("show", [repr, str, lambda value: pprint.pformat(value, width=1)])
 def test_no_rendering_of_names_shows_a_secret(show):
-    made = NAMING.neighbour(7)
-    shown = show(made)
-    assert made.name.sid in shown
-    assert made.session_key not in shown
+    session_key = new_session_key()
+    name = NAMING.session(session_key)
+    shown = show(name)
+    assert name.sid in shown
+    assert session_key[:SELECTOR_LENGTH] not in shown
     for index_key in NAMING.index_keys:
         assert index_key.decode() not in show(NAMING)
