@@ -34,7 +34,7 @@ NEEDED = (
     "zscan",
 )
 #: By the `cached_db` engine, in addition.
-NEEDED_BY_CACHED_DB = ("info", "sadd", "scard", "srandmember", "srem")
+NEEDED_BY_CACHED_DB = ("info", "sadd", "scard", "srem", "sscan")
 #: To find out which node has which slot.
 NEEDED_IN_CLUSTERS = ("cluster|slots",)
 #: How each of them is tried out on a key that is not there, "@". None of these makes one.
@@ -65,8 +65,8 @@ TRIALS: tuple[tuple[str, ...], ...] = (
 )
 TRIALS_OF_CACHED_DB: tuple[tuple[str, ...], ...] = (
     ("scard", "@"),
-    ("srandmember", "@"),
     ("srem", "@", "a"),
+    ("sscan", "@", "0"),
 )
 #: Makes a set of one and takes it away: only to be tried where the second is allowed.
 TRIAL_OF_SADD: tuple[tuple[str, ...], ...] = (("sadd", "@", "a"), ("srem", "@", "a"))
