@@ -35,7 +35,7 @@ def clock(monkeypatch, settings):
 
 
 def ttl(valkey, session: SessionStore) -> int:
-    return valkey.ttl(get_configuration().naming.session(session.session_key).hash_key)
+    return valkey.ttl(get_configuration().naming.from_sid(session.session_id).hash_key)
 
 
 def close_to(seconds: float):

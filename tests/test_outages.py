@@ -416,7 +416,7 @@ def test_a_user_without_the_right_is_told_about_the_acl(settings):
     with Valkey(acl=["app on >pass ~* +get"]) as server:
         point_sessions_at(settings, f"redis://app:pass@{server.host}:{server.port}/0")
         with pytest.raises(SessionStoreUnavailable, match="ACL"):
-            SessionStore("some-session-key").load()
+            SessionStore("some-session-key-" * 2).load()
 
 
 def test_a_user_whose_scripts_may_not_do_their_work_is_told_about_the_acl(settings):
@@ -430,7 +430,7 @@ def test_a_wrong_password_is_an_unavailable_store(settings):
     with Valkey(password="right") as server:
         point_sessions_at(settings, f"redis://:wrong@{server.host}:{server.port}/0")
         with pytest.raises(SessionStoreUnavailable, match=r"password|refused") as caught:
-            SessionStore("some-session-key").load()
+            SessionStore("some-session-key-" * 2).load()
         assert "wrong" not in str(caught.value)
 
 
@@ -577,6 +577,6 @@ def test_a_certificate_nobody_vouches_for_is_refused(server, valkey, settings, t
     with Relay(server.host, server.port, tls=ServerIdentity.valid(tmp_path)) as relay:
         point_sessions_at(settings, f"rediss://localhost:{relay.port}/0")
         with pytest.raises(SessionStoreUnavailable):
-            SessionStore("some-session-key").load()
+            SessionStore("some-session-key-" * 2).load()
         with pytest.raises(SessionStoreUnavailable):
-            asyncio.run(SessionStore("some-session-key").aload())
+            asyncio.run(SessionStore("some-session-key-" * 2).aload())

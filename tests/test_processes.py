@@ -87,7 +87,7 @@ def test_a_process_that_ends_leaves_no_connection_and_no_warning(server, valkey)
             await session.aset("a", 1)
             await session.asave()
         asyncio.run(main())
-        SessionStore("some-session-key").load()
+        SessionStore("some-session-key-" * 2).load()
         """,
         server,
     )

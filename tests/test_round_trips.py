@@ -23,7 +23,7 @@ READ = (b"HGETALL", b"TTL")
 @pytest.fixture
 def counted(relay, valkey):
     """Count the round trips and commands of a block, on a connection that is already open."""
-    SessionStore().exists("warm-up-session")
+    SessionStore().exists("warm-up-session-" * 2)
 
     @contextmanager
     def count(*commands: bytes):
@@ -44,7 +44,7 @@ def saved(**data: object) -> str:
 
 def test_a_session_that_is_not_accessed_costs_nothing(counted):
     with counted():
-        SessionStore("some-session-key").is_empty()
+        SessionStore("some-session-key-" * 2).is_empty()
 
 
 def test_a_load_is_one_round_trip_however_many_keys_are_read(counted):
@@ -57,7 +57,7 @@ def test_a_load_is_one_round_trip_however_many_keys_are_read(counted):
 
 def test_a_missing_session_is_one_round_trip(counted):
     with counted(*READ):
-        assert SessionStore("no-such-session").get("a") is None
+        assert SessionStore("no-such-session-" * 2).get("a") is None
 
 
 def test_a_save_is_one_round_trip_after_the_load(counted):
@@ -98,7 +98,7 @@ def test_a_rotation_is_one_round_trip(counted):
 
 def test_exists_is_one_round_trip(counted):
     session_key = saved(a=1)
-    with counted(b"HEXISTS"):
+    with counted(*READ):
         assert SessionStore().exists(session_key)
 
 
@@ -189,5 +189,5 @@ def test_a_server_that_lost_its_scripts_is_given_them_once(relay, valkey, operat
     valkey.script_flush()
     getattr(session, operation)()
     with relay.recording() as tape:
-        SessionStore().exists("no-such-session")
+        SessionStore().exists("no-such-session-" * 2)
     assert tape.round_trips == 1

@@ -56,7 +56,7 @@ def test_it_is_kept_there_asynchronously_too(watched):
 
 def test_a_loop_takes_its_connections_to_the_sentinels_with_it(watched):
     async def use() -> None:
-        await SessionStore("no-such-session").aget("a")
+        await SessionStore("no-such-session-" * 2).aget("a")
 
     asyncio.run(use())
     # The driver of a loop that has ended goes when another begins.

@@ -79,11 +79,11 @@ def refused(names):
 
 
 def read_in_thread() -> None:
-    SessionStore("some-session-key").get("a")
+    SessionStore("some-session-key-" * 2).get("a")
 
 
 def read_in_loop() -> None:
-    asyncio.run(SessionStore("some-session-key").aget("a"))
+    asyncio.run(SessionStore("some-session-key-" * 2).aget("a"))
 
 
 def test_a_certificate_of_an_authority_that_is_believed_is_accepted(behind, tmp_path):
