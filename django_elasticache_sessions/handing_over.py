@@ -12,11 +12,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import row_merge, rows, scripts, transactions
+from .codec import stamp_of
 from .exceptions import InvalidValue, ReplyTooLarge, SessionTooLarge
+from .fields import stored_name
 from .homes import Homes, ask_cache, ask_database
 from .keys import Naming, SessionName, stamp_of_key
 from .operations import (
     PENDING_END,
+    PENDING_EXPIRY,
+    PENDING_KEY,
     Command,
     Operation,
     StoredSession,
@@ -87,9 +91,20 @@ def hand_over(
 
 def adopt(homes: Homes, stored: StoredSession, ttl: int) -> Operation[None]:
     """Make the row of a hash that the `cache` engine has made, all of which is pending."""
-    merged = row_merge.merge(None, stored, ttl)
-    assert merged.content
-    yield from ask_database(homes, row_merge.write, [merged.content])
+    pending = {
+        stored_name(name).decode("utf-8", "surrogatepass"): stamp_of(value)
+        for name, value in stored.fields.items()
+    }
+    pending |= {PENDING_KEY: stamp_of_key(stored.key), PENDING_EXPIRY: 0}
+    clock = max(pending.values())
+    whole = stored._replace(version=0, clock=clock, pending=pending)
+    states = yield from ask_database(homes, rows.states, (stored.name.digest,))
+    state: rows.State | None = states.get(stored.name.digest)
+    if state and state.is_ended:
+        return
+    merged = row_merge.merge(state, whole, ttl)
+    if merged.content:
+        yield from ask_database(homes, row_merge.write, [merged.content])
 
 
 def _bucket(name: SessionName) -> int:

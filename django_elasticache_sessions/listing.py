@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import random
 import re
+import time
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from .operations import (
     Command,
     Operation,
     StoredSession,
+    index_user,
     parse_session,
     run,
 )
@@ -198,14 +200,40 @@ def _of_user(
             continue
         names = [naming.from_sid(sid) for sid in map(_text, sids) if is_sid(sid)]
         for batch in _batches(names):
-            described = yield from describe(naming, batch, wanted=wanted)
-            of_tag = [item for item in described if item.stored.user_tag == tag]
+            of_tag = yield from _of_tag(naming, tag, batch, wanted)
             found += of_tag
-            left = {name.sid for name in batch} - {item.stored.name.sid for item in of_tag}
+            seen = {item.stored.name for item in of_tag}
+            left = [name for name in batch if name not in seen]
             if left:
                 has_dropped = True
-                yield (("ZREM", naming.user_index(tag), *sorted(left)),)
+                found += yield from _drop(naming, tag, left, wanted)
     return found, has_dropped
+
+
+def _of_tag(
+    naming: Naming, tag: str, names: Sequence[SessionName], wanted: Collection[str]
+) -> Operation[list[Described]]:
+    described = yield from describe(naming, names, wanted=wanted)
+    return [item for item in described if item.stored.user_tag == tag]
+
+
+def _drop(
+    naming: Naming, tag: str, names: Sequence[SessionName], wanted: Collection[str]
+) -> Operation[list[Described]]:
+    """Take sessions out of a user's index; enter and return those that have come meanwhile.
+
+    A session enters its user's index before it is there, or is that user's.
+    """
+    yield (("ZREM", naming.user_index(tag), *sorted(name.sid for name in names)),)
+    found = yield from _of_tag(naming, tag, names, wanted)
+    if found:
+        yield tuple(
+            index_user(
+                naming, tag, item.stored.name, max(1, item.stored.expires - int(time.time()))
+            )
+            for item in found
+        )
+    return found
 
 
 def describe(

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from operator import index
-from typing import Any, TypeVar, get_args
+from typing import Any, Self, TypeVar, get_args
 
 from django.conf import settings
 from django.contrib.auth import SESSION_KEY as USER_ID_FIELD
@@ -29,7 +29,7 @@ from .client import CLIENT_FIELD, Client
 from .codec import SessionCodec
 from .conf import get_configuration
 from .drivers import aio, sync
-from .exceptions import InvalidValue, PartUnavailable
+from .exceptions import InvalidValue, PartUnavailable, SessionStoreUnavailable
 from .fields import name_size
 from .keys import Naming, SessionName, is_sid
 from .listing import Counts, Described, Kind, Place
@@ -44,6 +44,7 @@ MAX_PAGE = 1000
 _WANTED = (USER_ID_FIELD, CLIENT_FIELD)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BATCH = 500
+_PASSES = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +82,21 @@ class Page:
     sessions: Sequence[LiveSession]
     newer: str | None
     older: str | None
+
+
+class EndedCount(int):
+    """How many sessions of a user were ended.
+
+    `is_complete` is false where a store could not be asked: what only that one has may live on.
+    """
+
+    is_complete: bool
+
+    def __new__(cls, count: int, *, is_complete: bool) -> Self:
+        """Count them."""
+        counted = super().__new__(cls, count)
+        counted.is_complete = is_complete
+        return counted
 
 
 def count() -> Counts:
@@ -201,11 +217,13 @@ def end_for_user(
     keep: HashSessionStore | str | None = None,
     *,
     reason: str = "ended",
-) -> int:
+) -> EndedCount:
     """End all sessions of a user but the one to keep; return how many there were.
 
-    `keep` is `request.session` or a session id. Call it after a password has changed, for instance.
-    Raises `ValueError`, and ends none, where `keep` is another text.
+    Both stores are asked, and asked again until they have none left; `is_complete` of the number
+    tells whether both could be. `keep` is `request.session` or a session id. Call it after a
+    password has changed, for instance. Raises `ValueError`, and ends none, where `keep` is another
+    text.
     """
     return _run(_end_for_user(user, keep, reason))
 
@@ -215,7 +233,7 @@ async def aend_for_user(
     keep: HashSessionStore | str | None = None,
     *,
     reason: str = "ended",
-) -> int:
+) -> EndedCount:
     """See end_for_user()."""
     return await _arun(_end_for_user(user, keep, reason))
 
@@ -361,15 +379,42 @@ def _end_all(session_ids: Collection[str], reason: str) -> Operation[int]:
 
 def _end_for_user(
     user: Model | str | int, keep: HashSessionStore | str | None, reason: str
-) -> Operation[int]:
+) -> Operation[EndedCount]:
     kept = keep.session_id if isinstance(keep, HashSessionStore) else keep
     naming, user_id = get_configuration().naming, user_id_of(user)
     if kept is not None:
         # A session key, say, would keep none.
         naming.from_sid(kept)
-    found = yield from _ask(lambda source: source.of_user(naming, user_id, wanted=()))
-    session_ids = [item.stored.name.sid for item in found]
-    return (yield from _end_all([sid for sid in session_ids if sid != kept], reason))
+    count, is_complete = 0, True
+    for _ in range(_PASSES):
+        found, saw_all = yield from _sessions_of_user(naming, user_id)
+        is_complete = is_complete and saw_all
+        left = [sid for sid in found if sid != kept]
+        if not left:
+            return EndedCount(count, is_complete=is_complete)
+        count += yield from _end_all(left, reason)
+    raise SessionStoreUnavailable("Sessions of the user kept being created while they were ended.")
+
+
+def _sessions_of_user(naming: Naming, user_id: str) -> Operation[tuple[list[str], bool]]:
+    """Return the ids of a user's sessions in every store, and whether all stores could tell.
+
+    A session may be in one store alone: made while the other was away.
+    """
+    found: dict[str, None] = {}
+    problem: SessionStoreUnavailable | None = None
+    sources = get_store_class()._listings
+    problems = 0
+    for source in sources:
+        try:
+            sessions = yield from source.of_user(naming, user_id, wanted=())
+        except SessionStoreUnavailable as error:
+            problem, problems = error, problems + 1
+        else:
+            found |= dict.fromkeys(item.stored.name.sid for item in sessions)
+    if problem and problems == len(sources):
+        raise problem
+    return list(found), problem is None
 
 
 def _names(session_ids: Collection[str]) -> list[SessionName]:

@@ -12,6 +12,7 @@ from django.conf import settings
 from .conf import get_configuration
 from .drivers import sync
 from .exceptions import SessionNotSerializable, SessionStoreUnavailable, SessionTooLarge
+from .keys import is_session_key
 from .previous import Found, make_source
 
 
@@ -19,8 +20,8 @@ from .previous import Found, make_source
 class Tally:
     """Counts of sessions: `seen` there, `adopted` here, or to be adopted in a dry run.
 
-    `left` are not: taken over or ended already, expired, or empty. `refused` are too large, or hold
-    what `SESSION_SERIALIZER` cannot encode.
+    `left` are not: taken over or ended already, expired, or empty. `refused` are too large, hold
+    what `SESSION_SERIALIZER` cannot encode, or have a session key that is too short.
     """
 
     seen: int = 0
@@ -63,6 +64,9 @@ def migrate_sessions(
 
 
 def _take_over(found: Found, *, dry_run: bool) -> Tally:
+    if not is_session_key(found.session_key):
+        # It would never be read here.
+        return Tally(refused=1)
     if dry_run:
         return Tally(adopted=1)
     store: Any = import_module(settings.SESSION_ENGINE).SessionStore()

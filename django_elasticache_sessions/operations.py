@@ -16,9 +16,15 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from . import scripts
-from .exceptions import ForeignType, InvalidValue, PartUnavailable
+from .exceptions import (
+    ForeignType,
+    InvalidValue,
+    PartUnavailable,
+    SessionStoreUnavailable,
+)
 from .fields import MAX_FIELDS, METADATA_PREFIX, loaded_name, stored_name
 from .keys import KEY_CHARACTERS, Naming, SessionName
+from .texts import Text
 
 Word: TypeAlias = bytes | str | int
 Command: TypeAlias = tuple[Word, ...]
@@ -52,6 +58,9 @@ Step: TypeAlias = tuple[Command, ...] | Call
 Operation: TypeAlias = Generator[Step, Any, T]
 
 MISSING = 0
+#: Seconds that an end waits for the database; by then its session has expired in most projects.
+TOMBSTONE_SECONDS = 14 * 86_400
+_HAS_ROW = -1
 METADATA_FIELD = "~"
 #: Asks which primary answers the commands before it; stands last among the commands of a round
 #: trip, and once more after those of each bucket where there are several. The reply is bytes.
@@ -220,11 +229,39 @@ def save(naming: Naming, stored: StoredSession, change: Save) -> Operation[int |
     they have to be written, go along in the same round trip.
     """
     name = stored.name
+    if stored.origin and change.ttl > 0:
+        return (yield from _save_beside(naming, stored, change))
     words = (name.sid, stored.key, *change.words())
     keys = (name.hash_key, name.index_key, *_events(naming, name, is_end=change.ttl <= 0))
     command = run(scripts.SAVE, keys, words)
     replies = yield with_user_commands(naming, stored, change, command)
-    return _number(replies[1 if change.indexed_user_tag else 0])
+    version = _number(replies[1 if change.indexed_user_tag else 0])
+    if version != _HAS_ROW:
+        return version
+    # A process of the cached_db engine has taken it over since it was loaded.
+    fields, ttl = yield read_commands(name)
+    taken_over = parse_session(name, fields, ttl)
+    if taken_over is None:
+        return MISSING
+    return (yield from _save_beside(naming, taken_over._replace(key=stored.key), change))
+
+
+def _save_beside(naming: Naming, stored: StoredSession, change: Save) -> Operation[int | Outpaced]:
+    """Save to a hash that has a row, which only the cached_db engine reaches: it is handed over."""
+    name = stored.name
+    epoch = stored.origin.rpartition(b".")[2]
+    words = (name.sid, stored.key, epoch, 0, change.stamp, *change.words())
+    keys = (name.hash_key, name.index_key, naming.pending_set(name.bucket))
+    command = run(scripts.SAVE_PENDING, keys, words)
+    replies = yield with_user_commands(naming, stored, change, command)
+    reply = replies[1 if change.indexed_user_tag else 0]
+    if isinstance(reply, list):
+        return Outpaced(int(reply[0]))
+    if _number(reply) < 0:
+        raise SessionStoreUnavailable(
+            Text("The session has a row in the database, which the cache engine does not reach.")
+        )
+    return _number(reply)
 
 
 def delete(naming: Naming, stored: StoredSession) -> Operation[bool]:
@@ -266,8 +303,13 @@ def _deletions(
     return tuple(
         run(
             scripts.DELETE,
-            (name.hash_key, name.index_key, naming.events(name.bucket)),
-            (name.sid, key),
+            (
+                name.hash_key,
+                name.index_key,
+                naming.events(name.bucket),
+                naming.pending_set(name.bucket),
+            ),
+            (name.sid, key, TOMBSTONE_SECONDS),
         )
         for name in names
     )

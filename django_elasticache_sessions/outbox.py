@@ -27,8 +27,6 @@ from .texts import Text
 
 T = TypeVar("T")
 
-#: Seconds that an end waits for the database; by then its session has expired in most projects.
-KEEP_SECONDS = 14 * 86_400
 #: The most sessions that wait when saves are behind; when the database lags more, saves go through.
 MOST_PENDING = 100_000
 NOT_HERE = -1
@@ -99,7 +97,9 @@ def end(
     With the KEY of one session, `False` where it has another. Raises `SessionStoreUnavailable`
     where nobody can tell.
     """
-    commands = end_commands(naming, portions(names), keep_seconds=KEEP_SECONDS, key=key)
+    commands = end_commands(
+        naming, portions(names), keep_seconds=operations.TOMBSTONE_SECONDS, key=key
+    )
     replies = yield from _ask(homes, (*commands, *forgetting))
     codes = [code for reply in replies[: len(commands)] for code in reply[1::2]]
     if OTHER_KEY_MAYBE in codes:

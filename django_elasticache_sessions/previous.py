@@ -6,11 +6,13 @@ sessions as they were. A session that ends here is deleted there.
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -22,12 +24,15 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils import timezone
 
 from .exceptions import SessionStoreUnavailable
+from .keys import SESSION_KEY_MIN_LENGTH
 from .texts import Text
 
 T = TypeVar("T")
 
-#: The key of a session's data that tells that it was taken over.
+#: The key of a session's data that tells that it was taken over; has a digest of each value that
+#: is known here, by its key.
 MARK = "_taken_over_by_django_elasticache_sessions"
+_DIGEST_CHARACTERS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +69,33 @@ class Found:
 
     def mark(self) -> bool:
         """Note there that it was taken over, without a longer life; `False` when it is gone."""
-        return self.source.rewrite(self.session_key, {**self.data, MARK: True}, self.seconds_left)
+        marked = {**self.data, MARK: _digests(self.data)}
+        return self.source.rewrite(self.session_key, marked, self.seconds_left)
+
+
+@dataclass(frozen=True, slots=True)
+class Since:
+    """What was done to a session by the other engine since it was taken over."""
+
+    found: Found
+    changed: dict[str, Any] = field(repr=False)
+    removed: tuple[str, ...]
+    is_marked: bool
+
+    def __bool__(self) -> bool:
+        return bool(self.changed or self.removed or not self.is_marked)
+
+    @classmethod
+    def of(cls, found: Found) -> Since:
+        """Compare with the digests that its mark has; without a mark, nothing can be told."""
+        data = dict(found.data)
+        known = data.pop(MARK, None)
+        found = replace(found, data=data)
+        if not isinstance(known, dict):
+            return cls(found, {}, (), is_marked=False)
+        digests = _digests(data)
+        changed = {key: data[key] for key in data if known.get(key) != digests[key]}
+        return cls(found, changed, tuple(known.keys() - digests.keys()), is_marked=True)
 
 
 class Source(ABC):
@@ -77,9 +108,14 @@ class Source(ABC):
 
     def find(self, session_key: str) -> Found | None:
         """Return a session that lives there and was not taken over yet."""
+        found = self.read(session_key)
+        return None if found is None or MARK in found.data else found
+
+    def read(self, session_key: str) -> Found | None:
+        """Return a session that lives there, taken over or not."""
         store = self.open(session_key)
         data = dict(store.load())
-        if store.session_key is None or not data or MARK in data:
+        if store.session_key is None or not data:
             return None
         seconds_left = self.seconds_left(store, data)
         return Found(self, session_key, data, seconds_left) if seconds_left > 0 else None
@@ -108,14 +144,14 @@ class Source(ABC):
 class InDatabase(Source):
     """Django's `db` and `cached_db`; the row is read, which both write."""
 
-    def find(self, session_key: str) -> Found | None:
-        """See Source.find()."""
+    def read(self, session_key: str) -> Found | None:
+        """See Source.read()."""
         store = self.open()
         row = self._rows().filter(session_key=session_key).first()
         if row is None:
             return None
         data = store.decode(row.session_data)
-        if not data or MARK in data:
+        if not data:
             return None
         return Found(self, session_key, data, _seconds_until(row.expire_date))
 
@@ -297,6 +333,15 @@ def find(engines: tuple[str, ...], cache_alias: str, session_key: str) -> Found 
     return None
 
 
+def since(engines: tuple[str, ...], cache_alias: str, session_key: str) -> Since | None:
+    """Return what the other engine did to a session that was taken over; `None` if it ended it."""
+    for engine in engines:
+        found = make_source(engine, cache_alias).read(session_key)
+        if found:
+            return Since.of(found)
+    return None
+
+
 def end(engines: tuple[str, ...], cache_alias: str, session_key: str) -> None:
     """Delete a session from every engine."""
     if _is_theirs(session_key):
@@ -304,9 +349,25 @@ def end(engines: tuple[str, ...], cache_alias: str, session_key: str) -> None:
             make_source(engine, cache_alias).end(session_key)
 
 
+def _digests(data: dict[str, Any]) -> dict[str, str]:
+    return {
+        key: sha256(json.dumps(value, sort_keys=True, default=repr).encode()).hexdigest()[
+            :_DIGEST_CHARACTERS
+        ]
+        for key, value in data.items()
+    }
+
+
 def _is_theirs(session_key: str) -> bool:
-    """Tell whether a cookie's value can be a session key there: not a path, a pattern, a page."""
-    return len(session_key) <= _LONGEST_KEY and session_key.isascii() and session_key.isalnum()
+    """Tell whether a cookie's value can be a session key there: not a path, a pattern, a page.
+
+    And here, where shorter ones than Django's own are refused.
+    """
+    return (
+        SESSION_KEY_MIN_LENGTH <= len(session_key) <= _LONGEST_KEY
+        and session_key.isascii()
+        and session_key.isalnum()
+    )
 
 
 #: The column of Django's own table.

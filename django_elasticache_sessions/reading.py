@@ -238,6 +238,7 @@ class _Reading:
                 ttl,
                 row.version,
                 int(is_last),
+                cached.version,
                 _metadata(row),
                 self.homes.standing(row.name.bucket).epoch,
                 row.clock,

@@ -6,11 +6,16 @@ from dataclasses import replace
 
 from .. import keys, previous
 from ..conf import get_configuration
+from ..exceptions import SessionStoreUnavailable
 from ..fields import FieldMap
 from ..operations import Operation, StoredSession
-from ..previous import Ask, Found
+from ..previous import Ask, Found, Since
 from ..serializers import make_serializer
 from .saving import Saving, first_stored
+
+#: The stamp in the KEY of a session that was taken over, until its first rotation: the other engine
+#: has it under the same session key.
+_ADOPTED = 0
 
 
 class Adoption(Saving):
@@ -26,7 +31,8 @@ class Adoption(Saving):
         self._session_cache = FieldMap(make_serializer(self.serializer))
         self._session_cache.update(found.data)
         new, _ = self._new_session(name, found.session_key)
-        new = replace(new, ttl=min(found.seconds_left, new.ttl))
+        key = naming.key(found.session_key, new.created, _ADOPTED)
+        new = replace(new, ttl=min(found.seconds_left, new.ttl), key=key)
         del self._session_cache
         is_new: bool = yield from self._operations.create(naming, name, new)
         is_there: bool = yield Ask(found.mark, ())
@@ -47,6 +53,37 @@ class Adoption(Saving):
         yield from self.take_over(found)
         stored: StoredSession | None = yield from self._operations.load(name, tuple, self._is_mine)
         return stored
+
+    def _load(self) -> Operation[FieldMap]:
+        data: FieldMap = yield from super()._load()
+        stored, engines = self._stored, get_configuration().previous_engines
+        if stored is None or not engines or keys.stamp_of_key(stored.key) != _ADOPTED:
+            return data
+        alias = get_configuration().options.previous_cache_alias
+        since: Since | None
+        try:
+            since = yield Ask(previous.since, (engines, alias, self.session_key))
+        except SessionStoreUnavailable as problem:
+            return self._without_store(problem)
+        if since is None:
+            # A process of the other engine has ended it.
+            yield from self._operations.delete(get_configuration().naming, stored)
+            self._session_key = None
+            return self._empty()
+        if since:
+            yield from self._take(since, data, stored)
+        return data
+
+    def _take(self, since: Since, data: FieldMap, stored: StoredSession) -> Operation[None]:
+        """Do to the session here what a process of the other engine did to it there."""
+        self._session_cache = data
+        data.update(since.changed)
+        for name in since.removed:
+            data.pop(name, None)
+        is_there = not (since.changed or since.removed) or (yield from self._merge(stored))
+        del self._session_cache
+        if is_there:
+            yield Ask(since.found.mark, ())
 
     def _end_previous(self, session_key: str | None) -> Operation[None]:
         """End a session where it was taken over from: nobody may go back to it."""

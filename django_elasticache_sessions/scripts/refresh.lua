@@ -1,24 +1,31 @@
 -- Have a hash show its row, unless it shows a later version, or holds what the row lacks.
 -- KEYS: session hash, live index.
--- ARGV: sid, ttl in seconds, the row's version, 1 where the database went back to an earlier one,
---       metadata, the server's epoch, stamp, then field, value, ...
+-- ARGV: sid, ttl in seconds, the row's version, 1 where the database went back to an earlier one, the
+--       version that the hash had when it was read, metadata, the server's epoch, stamp, then field, value, ...
 -- Reply: 1 it does now, 0 not.
 if is_ended(KEYS[1]) then
   return 0
 end
 local twin = open(KEYS[1])
 local version = tonumber(ARGV[3])
-if not twin or has_pending(KEYS[1])
-    or (ARGV[4] == '0' and version < math.max(twin.base, twin.behind)) then
+if not twin or has_pending(KEYS[1]) then
+  return 0
+end
+if twin.origin == '' then
+  -- The cache engine made it, which counts its own saves.
+  if twin.base ~= tonumber(ARGV[5]) then
+    return 0
+  end
+elseif ARGV[4] == '0' and version < math.max(twin.base, twin.behind) then
   return 0
 end
 redis.call('UNLINK', KEYS[1])
-redis.call('HSET', KEYS[1], '~', string.format('%s @%s.%s 0 %s%s', ARGV[5], origin(),
-  ARGV[6], ARGV[7], twin.more))
-for i = 8, #ARGV, 1000 do
+redis.call('HSET', KEYS[1], '~', string.format('%s @%s.%s 0 %s%s', ARGV[6], origin(),
+  ARGV[7], ARGV[8], twin.more))
+for i = 9, #ARGV, 1000 do
   redis.call('HSET', KEYS[1], unpack(ARGV, i, math.min(i + 999, #ARGV)))
 end
 redis.call('EXPIRE', KEYS[1], ARGV[2])
-local created, _, user = parse(ARGV[5])
+local created, _, user = parse(ARGV[6])
 enter(KEYS[2], redis.call('TIME')[1] + ARGV[2], ARGV[1], user)
 return 1

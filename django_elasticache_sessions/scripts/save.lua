@@ -2,10 +2,13 @@
 -- KEYS: session hash, live index, and events where the ttl is over.
 -- ARGV: sid, the session's KEY, ttl in seconds, user, new KEY, created ('=' for the same), then as in
 --       merge().
--- Reply: 0 the session is gone, or has another KEY, else its version.
+-- Reply: 0 the session is gone, or has another KEY, -1 it has a row, else its version.
 local created, version, user, key, rest = read(KEYS[1])
 if not created or (key ~= ARGV[2] and key ~= ARGV[5]) then
   return 0
+end
+if string.sub(rest, 1, 2) == ' @' then
+  return -1
 end
 local ttl = tonumber(ARGV[3])
 if ttl <= 0 then

@@ -14,6 +14,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from ...checks import ENGINES
 from ...conf import get_configuration
 from ...exceptions import SessionStoreUnavailable
+from ...keys import SESSION_KEY_MIN_LENGTH
 from ...migration import Tally, migrate_sessions
 from ..arguments import positive
 
@@ -93,8 +94,9 @@ class Command(BaseCommand):
         self.report(tally, options)
         if tally.refused:
             raise CommandError(
-                f"{tally.refused} sessions were refused: they are above MAX_SESSION_BYTES, or hold "
-                "values that SESSION_SERIALIZER cannot encode. They stay where they are."
+                f"{tally.refused} sessions were refused: they are above MAX_SESSION_BYTES, hold "
+                "values that SESSION_SERIALIZER cannot encode, or have a session key of fewer than "
+                f"{SESSION_KEY_MIN_LENGTH} characters. They stay where they are."
             )
 
     def show_progress(self, tally: Tally) -> None:
