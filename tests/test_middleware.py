@@ -27,7 +27,8 @@ from .pages.visitor import AsyncVisitor, Visitor
 OURS = "django_elasticache_sessions.middleware.SessionMiddleware"
 DJANGOS = "django.contrib.sessions.middleware.SessionMiddleware"
 AUTHENTICATION = "django.contrib.auth.middleware.AuthenticationMiddleware"
-UNKNOWN_KEY = "a-key-that-names-no-session"
+UNKNOWN_KEY = "a-key-of-the-right-length-that-names-none"
+SHORT_KEY = "a-key-that-is-too-short"
 TWO_WEEKS = 14 * 86_400
 
 
@@ -146,6 +147,12 @@ class TestEitherMiddleware:
     def test_a_cookie_of_no_session_is_left_alone_when_the_session_is_ignored(self, visitor):
         visitor.session_key = UNKNOWN_KEY
         assert session_cookie(visitor.take()) is None
+
+    def test_a_cookie_that_is_no_session_key_is_deleted_though_the_session_is_ignored(
+        self, visitor
+    ):
+        visitor.session_key = SHORT_KEY
+        assert is_deletion(session_cookie(visitor.take()))
 
     def test_a_cookie_of_no_session_is_replaced_when_something_is_stored(self, visitor):
         visitor.session_key = UNKNOWN_KEY
@@ -284,7 +291,7 @@ SETTINGS = {
 }
 
 
-@pytest.mark.parametrize("cookie", ["none", "unknown", "stored"])
+@pytest.mark.parametrize("cookie", ["none", "unknown", "short", "stored"])
 @pytest.mark.parametrize("steps", STEPS)
 def test_both_middlewares_give_the_same_answer(visitor, new_session, settings, steps, cookie):
     for values in itertools.product(*SETTINGS.values()):
@@ -297,7 +304,8 @@ def test_both_middlewares_give_the_same_answer(visitor, new_session, settings, s
                 visitor.forget()
                 session_key = new_session(a=1).session_key
                 if cookie != "none":
-                    visitor.session_key = session_key if cookie == "stored" else UNKNOWN_KEY
+                    sent = {"unknown": UNKNOWN_KEY, "short": SHORT_KEY, "stored": session_key}
+                    visitor.session_key = sent[cookie]
                 answers.append(described(visitor.take(*STEPS[steps], status=status), session_key))
             assert answers[0] == answers[1]
 

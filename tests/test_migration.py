@@ -19,6 +19,7 @@ from django.db import connection
 from django.utils import timezone
 
 from django_elasticache_sessions.exceptions import SessionStoreUnavailable
+from django_elasticache_sessions.keys import SELECTOR_LENGTH, SESSION_KEY_LENGTH
 from django_elasticache_sessions.previous import MARK
 
 # Of django-redis-sessions.
@@ -206,13 +207,14 @@ def test_who_goes_back_finds_the_sessions(before, previous, store_class, setting
 
 
 def test_a_session_of_nobody_is_missing(previous, store_class):
-    session = store_class("no-such-session-at-all")
+    session = store_class("nosuchsessionatall" * 2)
     assert session.get("a") is None
     assert session.session_key is None
 
 
 @pytest.mark.parametrize(
-    "key", ["../../etc/passwd", "with a space", "x" * 256, "*[]?{}:%s", "_out_"]
+    "key",
+    ["../../etc/passwd", "../" * 10, "with a space" * 3, "x" * 256, "*[]?{}:%s" * 4, "_out_"],
 )
 def test_a_cookie_of_any_kind_is_nobodys(previous, store_class, key):
     session = store_class(key)
@@ -242,7 +244,7 @@ def test_a_previous_engine_that_fails_is_no_missing_session(store_class, setting
     with connection.cursor() as cursor:
         # Rolled back with the test.
         cursor.execute("ALTER TABLE django_session RENAME TO away")
-    session = store_class("canarysessionkey")
+    session = store_class("canarysessionkey" * 2)
     with pytest.raises(SessionStoreUnavailable) as caught:
         session.get("a")
     assert "canary" not in str(caught.value)
@@ -258,7 +260,44 @@ def test_a_session_that_is_too_large_is_refused_and_stays(store_class, settings)
     assert Session.objects.count() == 1
 
 
-def test_the_hashes_of_the_cache_engine_are_taken_over(settings, valkey, db):
+def test_a_key_that_is_too_short_is_refused_and_its_session_stays(store_class):
+    old = import_module(f"{DJANGOS}db").SessionStore()
+    old["a"] = 1
+    old._session_key = "tooshortakey"
+    old.save(must_create=True)
+    for options in (("--dry-run",), ()):
+        with pytest.raises(CommandError, match="1 sessions were refused"):
+            migrated(f"{DJANGOS}db", *options)
+    assert dict(import_module(f"{DJANGOS}db").SessionStore("tooshortakey").items()) == {"a": 1}
+
+
+def test_a_key_that_is_too_short_is_not_asked_for(store_class, settings):
+    old = import_module(f"{DJANGOS}db").SessionStore()
+    old["a"] = 1
+    old._session_key = "tooshortakey"
+    old.save(must_create=True)
+    settings.ELASTICACHE_SESSIONS = {"PREVIOUS_ENGINES": [f"{DJANGOS}db"]}
+    session = store_class("tooshortakey")
+    assert session.session_key is None
+    assert session.get("a") is None
+
+
+def test_a_key_of_django_is_kept_until_its_first_rotation(before, previous, store_class):
+    session_key = before(a=1)
+    session = store_class(session_key)
+    assert (session["a"], session.session_key) == (1, session_key)
+    session.save()
+    assert store_class(session_key)["a"] == 1
+    session_id = session.session_id
+    session.cycle_key()
+    assert len(session_key) < len(session.session_key) == SESSION_KEY_LENGTH
+    assert session.session_key[:SELECTOR_LENGTH] == session_key[:SELECTOR_LENGTH]
+    assert session.session_id == session_id
+    assert store_class(session.session_key)["a"] == 1
+    assert store_class(session_key).get("a") is None
+
+
+def test_the_hashes_of_the_cache_engine_are_taken_over(settings, valkey, transactional_db):
     ours = import_module(OURS["cache"]).SessionStore
     session = ours()
     session["a"] = 1
@@ -278,7 +317,9 @@ def test_the_hashes_of_the_cache_engine_are_taken_over(settings, valkey, db):
     assert dict(durable(session.session_key).items()) == {}
 
 
-def test_a_session_of_the_cached_db_engine_is_read_by_the_cache_engine(settings, valkey, db):
+def test_a_session_of_the_cached_db_engine_is_read_by_the_cache_engine(
+    settings, valkey, transactional_db
+):
     durable = import_module(OURS["cached_db"]).SessionStore
     session = durable()
     session["a"] = 1

@@ -232,13 +232,13 @@ async def test_asyncio_ends_the_others_and_keeps_its_own(settings, valkey):
     desk, phone = AsyncClient(), AsyncClient()
     for client in (desk, phone):
         await client.aforce_login(anna)
-    own, other = [(await client.asession()).session_id for client in (desk, phone)]
+    own, other = [await client.asession() for client in (desk, phone)]
     response = await desk.post("/async/password/", CHANGE)
     assert response.status_code == 302
-    assert await live.aget(other) is None
-    assert await live.aget(own) is None
+    assert await live.aget(other.session_id) is None
+    assert not await SessionStore().aexists(own.session_key)
     [left] = await live.afor_user(anna)
-    assert left.session_id == (await desk.asession()).session_id
+    assert left.session_id == own.session_id == (await desk.asession()).session_id
 
 
 async def test_a_natively_async_change_keeps_its_own(settings, valkey, rf):
