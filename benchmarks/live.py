@@ -192,55 +192,91 @@ def _configure(port: int, database: dict[str, Any] | None = None) -> None:
 
 
 def _fill(sessions: int, *, with_rows: bool = False) -> None:
-    """Make sessions that expire over two weeks, by the engine's own operations, many at once."""
-    from django.contrib.auth import SESSION_KEY
-
-    from django_elasticache_sessions import operations
-    from django_elasticache_sessions.codec import SessionCodec
+    """Create sessions that expire over two weeks, by the engine's own operations, many at once."""
+    from django_elasticache_sessions import homes, operations, reading
     from django_elasticache_sessions.conf import get_configuration
-    from django_elasticache_sessions.dialects import to_json
     from django_elasticache_sessions.drivers import sync
     from django_elasticache_sessions.keys import new_session_key
     from django_elasticache_sessions.models import FallbackSession
 
     configuration = get_configuration()
+    naming = configuration.naming
     driver = sync.get_driver(configuration.alias)
 
     def batch(first: int) -> Any:
         commands: list[operations.Command] = []
         rows: list[FallbackSession] = []
         for number in range(first, min(first + _BATCH, sessions)):
-            name = configuration.naming.session(new_session_key())
-            created = time.time_ns() // 1000
-            codec = SessionCodec(configuration.policy, name.sid, created)
-            tag, fields = "", {"cart": codec.encode("cart", b"[1,2,3]")}
-            if number % _USERS_SHARE:
-                tag = configuration.naming.user(str(number))
-                fields[SESSION_KEY] = codec.encode(SESSION_KEY, b'"%d"' % number)
-            new = operations.NewSession(
-                _SPREAD_SECONDS + number % _SPREAD_SECONDS, created, tag, fields
-            )
-            making = operations.create(configuration.naming, name, new)
-            step = next(making)
-            assert isinstance(step, tuple)
-            commands += step
-            if with_rows:
-                row = FallbackSession(
-                    sid=name.digest.hex(),
-                    fields=json.loads(to_json(fields)),
-                    user_tag=tag,
-                    created=created,
-                    saved=created // 1_000_000,
-                    expires=created // 1_000_000 + new.ttl,
-                    version=1,
-                    is_ended=False,
-                )
-                rows.append(row)
+            session_key = new_session_key()
+            name = naming.session(session_key)
+            new = _new_session(name, session_key, number)
+            if not with_rows:
+                commands += _commands(operations.create(naming, name, new))
+                continue
+            known = homes.get_homes()
+            yield from homes.acquaint(known, name)
+            commands += _commands(reading.creation(known, naming, name, new))
+            rows.append(_row(name, new))
         FallbackSession.objects.bulk_create(rows)
         yield tuple(commands)
 
     for first in range(0, sessions, _BATCH):
         driver.run(batch(first))
+
+
+def _new_session(name: Any, session_key: str, number: int) -> Any:
+    """Return a session; every second one is signed in, each as another user."""
+    from django.contrib.auth import SESSION_KEY
+
+    from django_elasticache_sessions.codec import SessionCodec
+    from django_elasticache_sessions.conf import get_configuration
+    from django_elasticache_sessions.operations import NewSession
+    from django_elasticache_sessions.stamps import new_stamp
+
+    configuration = get_configuration()
+    created, stamp = time.time_ns() // 1000, new_stamp()
+    codec = SessionCodec(configuration.policy, name.sid)
+    tag, fields = "", {"cart": codec.encode("cart", b"[1,2,3]", stamp)}
+    if number % _USERS_SHARE:
+        tag = configuration.naming.user(str(number))
+        fields[SESSION_KEY] = codec.encode(SESSION_KEY, b'"%d"' % number, stamp)
+    return NewSession(
+        ttl=_SPREAD_SECONDS + number % _SPREAD_SECONDS,
+        created=created,
+        user_tag=tag,
+        key=configuration.naming.key(session_key, created, stamp),
+        fields=fields,
+        stamp=stamp,
+    )
+
+
+def _row(name: Any, new: Any) -> Any:
+    from django_elasticache_sessions.dialects import to_json
+    from django_elasticache_sessions.models import FallbackSession
+
+    saved = new.created // 1_000_000
+    return FallbackSession(
+        sid=name.digest.hex(),
+        fields=json.loads(to_json(new.fields)),
+        user_tag=new.user_tag,
+        created=new.created,
+        saved=saved,
+        expires=saved + new.ttl,
+        version=1,
+        validator=new.key,
+        clock=new.stamp,
+        removed={},
+        cleared=0,
+        is_ended=False,
+    )
+
+
+def _commands(operation: Any) -> tuple[Any, ...]:
+    """Return the first commands of an operation; it is told what statements before them found."""
+    step = next(operation)
+    while not isinstance(step, tuple):
+        step = operation.send(step.run())
+    return step
 
 
 def _median_ms(question: Callable[[], object]) -> float:

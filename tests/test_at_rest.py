@@ -87,7 +87,7 @@ def test_without_encryption_values_are_readable_and_sessions_still_hashed(
     assert session.session_key.encode() not in dump
 
 
-@pytest.mark.parametrize("action", ["cycle_key", "flush"])
+@pytest.mark.parametrize("action", ["delete", "flush"])
 def test_an_ended_session_leaves_nothing_behind(valkey, new_session, action):
     session = new_session(**SECRETS)
     [old] = session_hashes(valkey)
@@ -95,3 +95,22 @@ def test_an_ended_session_leaves_nothing_behind(valkey, new_session, action):
     sid = old.rpartition(b":")[2]
     assert not valkey.exists(old)
     assert sid not in whole_dump(valkey)
+
+
+def test_a_rotation_leaves_nothing_of_the_old_session_key_behind(valkey, new_session):
+    session = new_session(**SECRETS)
+    [key] = session_hashes(valkey)
+    before = valkey.hget(key, "~").split(b" ")[5]
+    session.cycle_key()
+    assert session_hashes(valkey) == [key]
+    assert before not in whole_dump(valkey)
+
+
+def test_what_is_stored_of_a_session_key_is_no_session_key(valkey, new_session):
+    session = new_session(**SECRETS)
+    [hash_key] = session_hashes(valkey)
+    stored = valkey.hget(hash_key, "~").split(b" ")[5].decode()
+    assert not set(session.session_key[15:]) <= set(stored)
+    for guess in (stored, session.session_key[:15] + stored, stored + session.session_key):
+        assert SessionStore(guess).get("token") is None
+        assert not SessionStore().exists(guess)

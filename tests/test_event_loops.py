@@ -123,8 +123,7 @@ async def test_a_session_that_is_too_large_is_missing_and_its_neighbours_are_not
         await read(keys[0])
     settings.ELASTICACHE_SESSIONS = {"MAX_SESSION_BYTES": 4096}
     victim = get_configuration().naming.session(keys[0]).hash_key
-    # Not a value of a later release either: where its end comes together with others' replies, it is
-    # refused for what it is.
+    # Where its end comes together with others' replies, it is refused for what it is.
     valkey.hset(victim, "planted", bytes(9_000_000))
     assert await asyncio.gather(*map(read, keys)) == [None, *range(1, len(keys))]
 

@@ -26,8 +26,9 @@ from django_elasticache_sessions.keyring import KeyRing
 from django_elasticache_sessions.serializers import CompactJSON
 
 CODEC = SessionCodec(
-    CodecPolicy(KeyRing.from_secrets([b"secret"]), True, 64, 1_000_000), "s" * 22, 1
+    CodecPolicy(KeyRing.from_secrets([b"secret"]), True, 64, 1_000_000), "s" * 22
 )
+STAMP = 106_250_000_000_000
 CANARY = "canary-in-a-value"
 names = st.sampled_from(["a", "b", "~", "~a", "", "é", "\ud800", "_auth_user_id"])
 keys = names | st.sampled_from([1, 2.5, None, True])
@@ -43,7 +44,7 @@ def load(stored: dict[str, bytes], **options: object) -> FieldMap:
 
 
 def encode(data: dict[str, object]) -> dict[str, bytes]:
-    return {name: CODEC.encode(name, json.dumps(value).encode()) for name, value in data.items()}
+    return {name: CODEC.encode(name, json.dumps(value).encode(), STAMP) for name, value in data.items()}
 
 
 def apply(stored: dict[str, bytes], changes: Changes) -> dict[str, bytes]:
@@ -51,7 +52,7 @@ def apply(stored: dict[str, bytes], changes: Changes) -> dict[str, bytes]:
     kept = {} if changes.replace else dict(stored)
     for name in changes.removed:
         kept.pop(name, None)
-    return kept | {name: CODEC.encode(name, data) for name, data in changes.changed.items()}
+    return kept | {name: CODEC.encode(name, data, STAMP) for name, data in changes.changed.items()}
 
 
 def json_copies(data: dict[object, object]) -> dict[object, object]:
@@ -528,7 +529,7 @@ def test_any_text_is_a_field_name(name):
     fields = load({})
     fields[name] = 1
     changes = fields.changes()
-    raw = {stored_name(name): CODEC.encode(name, data) for name, data in changes.changed.items()}
+    raw = {stored_name(name): CODEC.encode(name, data, STAMP) for name, data in changes.changed.items()}
     stored = {
         loaded_name(raw_name.decode("utf-8", "surrogatepass")): value
         for raw_name, value in raw.items()
@@ -623,7 +624,7 @@ def test_a_failed_save_leaves_the_map_as_it_was():
 
 
 def test_a_value_the_serialiser_cannot_read_is_shown_nowhere():
-    fields = load({"note": CODEC.encode("note", CANARY.encode())})
+    fields = load({"note": CODEC.encode("note", CANARY.encode(), STAMP)})
     with pytest.raises(KeyError) as caught:
         fields["note"]
     assert CANARY not in repr(caught.value) + report_of(caught.value)
@@ -631,7 +632,7 @@ def test_a_value_the_serialiser_cannot_read_is_shown_nowhere():
 
 def test_a_value_the_serialiser_cannot_read_empties_the_map_and_is_told():
     told = []
-    stored = {**encode({"a": 1}), "note": CODEC.encode("note", CANARY.encode())}
+    stored = {**encode({"a": 1}), "note": CODEC.encode("note", CANARY.encode(), STAMP)}
     fields = load(stored, rejected=lambda *args: told.append(args))
     assert fields.get("note") is None
     assert len(fields) == 0
