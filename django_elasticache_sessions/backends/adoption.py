@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import replace
 
 from .. import keys, previous
 from ..conf import get_configuration
+from ..exceptions import SessionNotSerializable, SessionTooLarge
 from ..fields import FieldMap
 from ..operations import Operation, StoredSession
 from ..previous import Ask, Found
 from ..serializers import make_serializer
 from .saving import Saving
+
+logger = logging.getLogger("django_elasticache_sessions")
 
 
 class Adoption(Saving):
@@ -45,7 +49,13 @@ class Adoption(Saving):
         found = yield Ask(previous.find, (engines, alias, self.session_key))
         if found is None:
             return None
-        yield from self.take_over(found)
+        try:
+            yield from self.take_over(found)
+        except (SessionTooLarge, SessionNotSerializable) as problem:
+            # It would fail at each visit. There it stays, for who goes back or raises the limit.
+            logger.warning("Session %s stays in its previous engine. %s", name.sid, problem)
+            self.__dict__.pop("_session_cache", None)
+            return None
         stored: StoredSession | None = yield from self._operations.load(name, tuple)
         return stored
 

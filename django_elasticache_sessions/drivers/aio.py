@@ -20,7 +20,12 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ..breaker import Patience
 from ..conf import get_outline
-from ..exceptions import InvalidValue, ReplyTooLarge, SessionStoreUnavailable
+from ..exceptions import (
+    InvalidValue,
+    ReplyTooLarge,
+    SessionStoreError,
+    SessionStoreUnavailable,
+)
 from ..health import Health
 from ..operations import ORIGIN, Command, Operation
 from . import sync
@@ -217,7 +222,7 @@ class Driver:
                         result = await self._exchange(step)
                     else:
                         result = await sync_to_async(step.run)()
-                except (SessionStoreUnavailable, InvalidValue, CreateError) as problem:
+                except (SessionStoreError, InvalidValue, CreateError) as problem:
                     step = operation.throw(problem)
                 else:
                     step = operation.send(result)

@@ -21,7 +21,12 @@ from redis.connection import BlockingConnectionPool, ConnectionPool
 
 from ..breaker import Patience
 from ..conf import get_outline
-from ..exceptions import InvalidValue, ReplyTooLarge, SessionStoreUnavailable
+from ..exceptions import (
+    InvalidValue,
+    ReplyTooLarge,
+    SessionStoreError,
+    SessionStoreUnavailable,
+)
 from ..health import Health
 from ..operations import ORIGIN, Command, Operation
 from .authentication import end_of, now, tell_refusal
@@ -192,7 +197,7 @@ class Driver:
             while True:
                 try:
                     result = self._exchange(step) if isinstance(step, tuple) else step.run()
-                except (SessionStoreUnavailable, InvalidValue, CreateError) as problem:
+                except (SessionStoreError, InvalidValue, CreateError) as problem:
                     step = operation.throw(problem)
                 else:
                     step = operation.send(result)
