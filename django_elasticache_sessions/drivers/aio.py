@@ -30,10 +30,12 @@ from ..health import Health
 from ..operations import ORIGIN, Command, Operation
 from . import sync
 from .authentication import end_of, now, tell_refusal
+from .leads import SentinelLead, make_lead
 from .origin import REPLICA, Origin, Primary, locate
 from .pools import close_sentinels, make_async_pool
 from .protocols import AsyncServerConnection, AsyncServerPool
 from .replies import WIRE_ERRORS, ErrorReply, classify, deserves_second_attempt, is_replica, settle
+from .sentinels import AsyncSentinels
 from .wire import INCOMPLETE, limit_of, make_reader, pack
 
 T = TypeVar("T")
@@ -201,6 +203,8 @@ class Driver:
         """Take a pool that knows how to connect, and what threads know of its server."""
         self.pool = pool
         self.primary = primary
+        self._lead = make_lead(pool, primary, follows_name=self.follows_name)
+        self._sentinels = AsyncSentinels(pool) if isinstance(self._lead, SentinelLead) else None
         self.health = health
         self.patience = patience
         self._line: Line | None = None
@@ -232,6 +236,9 @@ class Driver:
 
     async def _exchange(self, commands: tuple[Command, ...]) -> list[Any]:
         began = self.patience.begin()
+        if self._sentinels is not None and self._lead.claims_look():
+            number = self._lead.number
+            self._lead.led_to(await self._sentinels.aprimary(), number)
         try:
             if commands[-1] is ORIGIN:
                 send = self._locate
@@ -345,10 +352,13 @@ class Driver:
 
     async def _connect(self) -> Line:
         connection = self.pool.make_connection()
-        number = self.primary.number
+        lead = self._lead
+        number = lead.number
         try:
             await self._connect_in_time(connection)
-            return Line(connection, lambda: number != self.primary.number)
+            address = lead.address(connection, lambda: _peer(connection))
+            number = lead.led_to(address, number)
+            return Line(connection, lambda: number != lead.number)
         except BaseException:
             # One that is cut off while it signs in would stay open.
             await connection.disconnect(nowait=True)
@@ -386,6 +396,13 @@ class Driver:
             for line in tuple(self._lines):
                 await line.close()
             await close_sentinels(self.pool)
+            if self._sentinels is not None:
+                await self._sentinels.aclose()
+
+
+def _peer(connection: AsyncServerConnection) -> Any:
+    writer = connection._writer
+    return None if writer is None else writer.get_extra_info("peername")
 
 
 _drivers: dict[asyncio.AbstractEventLoop, dict[sync.Driver, Driver]] = {}
