@@ -6,8 +6,8 @@ sessions, and whatever is cut off may be started again.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -15,11 +15,11 @@ from . import fallback, operations, row_listing, scripts
 from .backends.base import HashSessionStore
 from .conf import get_configuration
 from .drivers import sync
-from .exceptions import ForeignType
+from .exceptions import ForeignType, SessionStoreUnavailable
 from .homes import ask_database, get_homes
 from .keys import Naming, SessionName, is_sid, portions
 from .live import get_store_class
-from .operations import Operation, run
+from .operations import CLOCK, Operation, run
 from .rows import NEVER, Conditions
 from .signals import announce_ends
 
@@ -45,9 +45,17 @@ class Selection:
     user_ids: tuple[str, ...] = ()
     anonymous: bool = False
 
-    def conditions(self, user_tag: str | None) -> Conditions:
-        """Return what holds for those of one user, of nobody (empty) or of all (`None`)."""
-        return Conditions(_ago(self.idle_for), _ago(self.older_than), user_tag)
+    @property
+    def goes_by_age(self) -> bool:
+        """Whether it matters what time it is."""
+        return self.idle_for is not None or self.older_than is not None
+
+    def conditions(self, user_tag: str | None, now: int) -> Conditions:
+        """Return what holds for those of one user, of nobody (empty) or of all (`None`).
+
+        `now` is in seconds since the epoch, by a clock of the stores.
+        """
+        return Conditions(_before(now, self.idle_for), _before(now, self.older_than), user_tag)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,23 +129,39 @@ class _Purge:
         self.tally = Tally()
 
     def of_users(self, selection: Selection) -> Operation[None]:
+        now = yield from self._now(selection)
         for user_id in selection.user_ids:
             for user_tag in self.naming.user_tags(user_id):
+                conditions = selection.conditions(user_tag, now)
                 if self.has_rows:
-                    yield from self._of_rows(selection.conditions(user_tag))
+                    yield from self._of_rows(conditions)
                 else:
                     index_key = self.naming.user_index(user_tag)
-                    yield from self._of_index(
-                        index_key, selection.conditions(user_tag), self.spread_batch_size
-                    )
+                    yield from self._of_index(index_key, conditions, self.spread_batch_size)
 
     def of_all(self, selection: Selection) -> Operation[None]:
-        conditions = selection.conditions("" if selection.anonymous else None)
+        now = yield from self._now(selection)
+        conditions = selection.conditions("" if selection.anonymous else None, now)
         if self.has_rows:
             yield from self._of_rows(conditions)
             return
         for index_key in self.naming.live_indexes():
             yield from self._of_index(index_key, conditions, self.batch_size)
+
+    def _now(self, selection: Selection) -> Operation[int]:
+        """Return the time by the stores; of several clocks that which is behind ends the fewest.
+
+        This machine's own has no say: it may not be one of those that sessions are saved by.
+        """
+        if not selection.goes_by_age:
+            return 0
+        if not self.has_rows:
+            return min((yield from _cache_clocks()))
+        clocks: list[int] = [(yield from ask_database(get_homes(), row_listing.now))]
+        # The rows can do without.
+        with suppress(SessionStoreUnavailable):
+            clocks += yield from _cache_clocks()
+        return min(clocks)
 
     def _of_rows(self, conditions: Conditions) -> Operation[None]:
         last = b""
@@ -273,5 +297,12 @@ def _batches(names: Sequence[SessionName], size: int) -> Iterator[Sequence[Sessi
     return (names[start : start + size] for start in range(0, len(names), size))
 
 
-def _ago(age: timedelta | None) -> int:
-    return NEVER if age is None else int(time.time() - age.total_seconds())
+def _cache_clocks() -> Operation[list[int]]:
+    [reply] = yield (CLOCK,)
+    # Of a cluster, each primary's.
+    clocks = reply if isinstance(reply[0], list) else [reply]
+    return [int(seconds) for seconds, _ in clocks]
+
+
+def _before(now: int, age: timedelta | None) -> int:
+    return NEVER if age is None else int(now - age.total_seconds())

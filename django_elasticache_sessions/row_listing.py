@@ -140,6 +140,13 @@ def describe(
     return [described[name] for name in names if name in described]
 
 
+def now(connection: BaseDatabaseWrapper) -> int:
+    """Return the time by the database, in seconds since the epoch."""
+    with connection.cursor() as cursor:
+        cursor.execute(sql(connection, "SELECT {now}"), ())
+        return int(cursor.fetchone()[0])
+
+
 def following(
     connection: BaseDatabaseWrapper,
     after: bytes,

@@ -18,34 +18,34 @@ from .contract.face import Face
 from .pages.visitor import AsyncVisitor, Visitor
 
 PASSWORD = "a password of the tests"
-UNKNOWN_KEY = "a-key-that-names-no-session"
+UNKNOWN_KEY = "a-key-that-names-no-session-at-all"
 #: What a cookie may be made to hold; none of it names a session.
 HOSTILE = {
     "empty": "",
     "a space": " ",
-    "short": "1234567",
-    "well formed": "0123456789abcdef0123456789abcdef",
+    "short": "1" * 29,
+    "well formed": "0123456789abcdef0123456789abcdef01234567",
     "long": "k" * 256,
     "one megabyte": "k" * 1024 * 1024,
     "not ASCII": "ключ-сессии-\U0001f511",
-    "lone surrogate": "session-\udcff-key",
-    "NUL": "session\x00key",
-    "only NUL": "\x00" * 32,
+    "lone surrogate": "session-\udcff-key" * 2,
+    "NUL": "session\x00key" * 3,
+    "only NUL": "\x00" * 40,
     "CR and LF": "session\r\nSet-Cookie: admin=1\r\n\r\nkey",
-    "RESP": "*1\r\n$8\r\nFLUSHALL\r\n",
-    "braces": "{0}{1}{}session-key",
-    "hash tag": "}:{7}:session-key",
+    "RESP": "*1\r\n$8\r\nFLUSHALL\r\n" * 2,
+    "braces": "{0}{1}{}session-key" * 2,
+    "hash tag": "}:{7}:session-key" * 2,
     "pattern": "*",
-    "long pattern": "?" * 32,
-    "pattern of keys": "session:{*}:*",
-    "index of a bucket": "session:{0}:live",
-    "fields' names": "~ ~~ ~c ~v ~u",
-    "quotes and backslashes": "\"'\\\"'\\session",
-    "script": "<script>alert(1)</script>",
+    "long pattern": "?" * 40,
+    "pattern of keys": "session:{*}:*" + "?" * 22,
+    "index of a bucket": "session:{0}:live" * 2,
+    "fields' names": "~ ~~ ~c ~v ~u ~!~k ~!~e ~l x p",
+    "quotes and backslashes": "\"'\\\"'\\session" * 3,
+    "script": "<script>alert(document)</script>",
     "template": "{{ settings.SECRET_KEY }}",
-    "path": "../../../../etc/passwd",
-    "format": "%s%s%n%(key)s",
-    "number": "-1" * 8,
+    "path": "../../../../../../../etc/passwd",
+    "format": "%s%s%n%(key)s" * 3,
+    "number": "-1" * 20,
 }
 
 
@@ -136,7 +136,7 @@ class TestAnyBytesInTheCookie:
     ):
         answer = visitor.take(("set", "mine", True), headers=cookie(value))
         session_key = answer.cookies["sessionid"].value
-        assert (len(session_key), session_key.isalnum()) == (32, True)
+        assert (len(session_key), session_key.isalnum()) == (40, True)
         assert session_key != value
         assert dict(SessionStore(session_key).items()) == {"mine": True}
         assert dict(SessionStore(bystander.session_key).items()) == {"_auth_user_id": "7", "a": 1}
@@ -190,7 +190,7 @@ def test_what_no_session_key_looks_like_is_dropped_unasked(open_session, name):
     assert open_session(HOSTILE[name]).session_key is None
 
 
-@pytest.mark.parametrize("value", [b"bytes-of-a-session-key", 12345678, ["a"] * 8, object()])
+@pytest.mark.parametrize("value", [b"b" * 40, 10**39, ["a"] * 40, object()])
 def test_what_is_no_text_is_no_session_key(open_session, valkey, value):
     session = open_session(value)
     assert session.session_key is None
@@ -205,30 +205,34 @@ class TestGuessing:
         self, visitor, relay, new_session
     ):
         real = new_session(a=1).session_key
-        costs = [cost(relay, visitor, guess) for guess in (real, UNKNOWN_KEY, real[:-1])]
-        assert costs[0] == costs[1] == costs[2]
+        guesses = (real, UNKNOWN_KEY, real[:-1], real[:15] + "0" * 25, "0" * 15 + real[15:])
+        costs = [cost(relay, visitor, guess) for guess in guesses]
+        assert costs == costs[:1] * 5
         assert costs[0][0] == 1
 
     def test_with_what_cannot_be_a_session_key_costs_the_store_nothing(self, visitor, relay):
-        assert cost(relay, visitor, "1234567") == (0, [])
+        assert cost(relay, visitor, "1" * 29) == (0, [])
         assert cost(relay, visitor, "k" * 1024 * 1024) == (0, [])
 
     def test_has_over_128_bits_to_guess(self, valkey, new_session):
         keys = {new_session().session_key for _ in range(200)}
         assert len(keys) == 200
-        assert len(set("".join(keys))) == 36  # 36 ** 32 is above 2 ** 165
-        for place in range(32):
+        assert len(set("".join(keys))) == 36  # 36 ** 40 is above 2 ** 206
+        for place in range(40):
             assert len({key[place] for key in keys}) > 20
 
-    def test_is_no_easier_after_a_login(self, valkey, new_session):
-        keys = set()
+    def test_has_over_128_bits_to_guess_for_who_knew_the_key_before_a_login(
+        self, valkey, new_session
+    ):
+        session = new_session()
+        before, keys = session.session_key, set()
         for _ in range(100):
-            session = new_session()
             session.cycle_key()
             keys.add(session.session_key)
         assert len(keys) == 100
-        assert {len(key) for key in keys} == {32}
-        for place in range(28):  # the last four are chosen to stay within a cluster slot
+        assert {key[:15] for key in keys} == {before[:15]}
+        assert {len(key) for key in keys} == {40}
+        for place in range(15, 40):  # 36 ** 25 is above 2 ** 129
             assert len({key[place] for key in keys}) > 20
 
     def test_knows_nothing_from_a_prefix_of_a_key(self, valkey, new_session):
@@ -263,13 +267,13 @@ class TestAFlood:
     @pytest.mark.parametrize("steps", [(), (("keys",),), (("pop", "a", 0),)])
     def test_with_made_up_cookies_makes_no_record(self, visitor, valkey, steps):
         for _ in range(20):
-            visitor.session_key = secrets.token_hex(16)
+            visitor.session_key = secrets.token_hex(20)
             visitor.take(*steps)
         assert valkey.dbsize() == 0
 
     def test_of_logouts_makes_no_record(self, visitor, valkey):
         for _ in range(20):
-            visitor.session_key = secrets.token_hex(16)
+            visitor.session_key = secrets.token_hex(20)
             visitor.take(("flush",))
         assert valkey.dbsize() == 0
 
@@ -313,6 +317,19 @@ class TestFixation:
         assert name_at(victim) == "alice"
         assert not SessionStore().exists(attacker.session_key)
         assert name_at(browser_with(attacker.session_key)) == ""
+
+    def test_an_id_that_the_attacker_held_ends_and_changes_nothing_after_a_login(self):
+        attacker = Visitor()
+        attacker.take(("set", "planted", True))
+        held = attacker.session_key
+        victim = browser_with(held)
+        log_in(victim)
+        for steps in ([("set", "role", "admin")], [("cycle_key",)], [("flush",)]):
+            attacker.session_key = held
+            attacker.take(*steps)
+        SessionStore().delete(held)
+        assert name_at(victim) == "alice"
+        assert "role" not in victim.read().json()
 
     def test_a_login_keeps_what_the_visitor_had(self):
         visitor = Visitor()

@@ -10,7 +10,7 @@ from importlib import import_module
 import pytest
 
 from django_elasticache_sessions.backends.cache import SessionStore
-from django_elasticache_sessions.drivers import origin
+from django_elasticache_sessions.drivers import origin, sync
 from django_elasticache_sessions.exceptions import SessionStoreUnavailable
 
 from .conftest import point_sessions_at
@@ -189,6 +189,25 @@ def test_while_the_name_lags_behind_it_is_asked_once_for_each_attempt(group):
     group.rename()
     save(SessionStore, key)
     assert SessionStore(key)["a"] == 2
+
+
+@pytest.mark.parametrize("pool", ["redis.ConnectionPool", "redis.BlockingConnectionPool"])
+def test_what_a_new_connection_is_led_away_from_is_left_though_it_is_a_primary(
+    group, settings, pool
+):
+    url = settings.CACHES["sessions"]["LOCATION"]
+    point_sessions_at(settings, url, CONNECTION_FACTORY=FACTORY, CONNECTION_POOL_CLASS=pool)
+    key = save(SessionStore)
+    driver = sync.get_driver("sessions")
+    # As another thread has it that is in the middle of an exchange.
+    taken, _ = driver._checkout()
+    group.promote()
+    group.rename()
+    assert SessionStore(key)["a"] == 1
+    driver._put_back(taken)
+    asked = list(group.old.requests)
+    at_once(2, key)
+    assert group.old.requests == asked
 
 
 def test_a_primary_that_is_gone_is_left_for_whom_its_name_leads_to(store, group):

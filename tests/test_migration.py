@@ -297,6 +297,47 @@ def test_a_key_of_django_is_kept_until_its_first_rotation(before, previous, stor
     assert store_class(session_key).get("a") is None
 
 
+@pytest.mark.parametrize("page", ["/read/", "/async/read/"])
+def test_a_visit_with_one_is_as_with_none_and_its_engine_keeps_it(
+    store_class, settings, client, caplog, page
+):
+    settings.ELASTICACHE_SESSIONS = {
+        "MAX_SESSION_BYTES": 100,
+        "PREVIOUS_ENGINES": [f"{DJANGOS}db"],
+    }
+    old = import_module(f"{DJANGOS}db").SessionStore()
+    old["a"] = "x" * 1000
+    old.save()
+    client.cookies[settings.SESSION_COOKIE_NAME] = old.session_key
+    response = client.get(page)
+    assert (response.status_code, response.json()) == (200, {})
+    assert import_module(f"{DJANGOS}db").SessionStore(old.session_key)["a"] == "x" * 1000
+    assert "stays in its previous engine" in caplog.text
+    assert "MAX_SESSION_BYTES" in caplog.text
+    assert old.session_key not in caplog.text
+
+
+def test_a_visit_with_one_that_the_serializer_cannot_encode_begins_anew(store_class, settings):
+    memory = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+    settings.CACHES = {**copy.deepcopy(settings.CACHES), "before": memory}
+    settings.ELASTICACHE_SESSIONS = {
+        "PREVIOUS_ENGINES": [f"{DJANGOS}cache"],
+        "PREVIOUS_CACHE_ALIAS": "before",
+    }
+    with as_before(settings, f"{DJANGOS}cache") as store:
+        old = store()
+        old["a"] = {1, 2}
+        old.save()
+    session = store_class(old.session_key)
+    assert dict(session.items()) == {}
+    session["b"] = 1
+    session.save()
+    assert session.session_key != old.session_key
+    assert dict(store_class(session.session_key).items()) == {"b": 1}
+    with as_before(settings, f"{DJANGOS}cache") as store:
+        assert dict(store(old.session_key).items()) == {"a": {1, 2}}
+
+
 def test_the_hashes_of_the_cache_engine_are_taken_over(settings, valkey, transactional_db):
     ours = import_module(OURS["cache"]).SessionStore
     session = ours()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import time
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from django.contrib.auth import SESSION_KEY
@@ -12,8 +14,9 @@ from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.db import connections
 
-from django_elasticache_sessions import live, purge
+from django_elasticache_sessions import dialects, fallback, live, purge
 from django_elasticache_sessions.conf import CACHE_ENGINE, CACHED_DB_ENGINE, get_configuration
+from django_elasticache_sessions.live import get_store_class
 from django_elasticache_sessions.management.commands import clearsessions_cache
 from django_elasticache_sessions.management.progress import ProgressBar
 from django_elasticache_sessions.models import FallbackSession
@@ -83,6 +86,48 @@ def test_options_hold_together(new):
     assert left() == {old}
     assert old_and_idle not in left()
     assert run("--older-than", "1w")["ended"] == 1
+
+
+@pytest.mark.parametrize("option", ["--idle-for", "--older-than"])
+@pytest.mark.parametrize("whose", [(), ("--user", "7")])
+def test_ages_go_by_the_clock_of_the_store_not_of_the_machine(new, monkeypatch, option, whose):
+    young = new(7)
+    new(7, created=1, saved=1)
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + 7200)
+    assert run(option, "1h", *whose)["ended"] == 1
+    assert left() == {young}
+
+
+def test_of_two_stores_the_clock_that_is_behind_counts(new, engine, monkeypatch):
+    if engine._operations is not fallback:
+        pytest.skip("an engine with one store")
+    young = new()
+    vendor = connections[get_configuration().options.fallback_database].vendor
+    usual = dialects.DIALECTS[vendor]
+    ahead = replace(usual, now=f"({usual.now} + 7200)")
+    monkeypatch.setitem(dialects.DIALECTS, vendor, ahead)
+    assert run("--idle-for", "1h")["ended"] == 0
+    assert left() == {young}
+
+
+def test_while_the_cache_is_away_the_clock_of_the_database_counts(
+    settings, valkey, fallback_database, monkeypatch
+):
+    settings.SESSION_ENGINE = CACHED_DB_ENGINE
+    fallback_database("sqlite")
+    store = get_store_class()
+    sessions = [store(), store()]
+    for session, age in zip(sessions, (0, DAY), strict=True):
+        session.save()
+        backdate(valkey, session, saved=age)
+    with Valkey() as server:
+        point_sessions_at(settings, server.url)
+        server.stop()
+        now = time.time
+        monkeypatch.setattr(time, "time", lambda: now() + 7200)
+        count = purge.purge(purge.Selection(idle_for=timedelta(hours=1)), progress=lambda _: None)
+    assert count.ended == 1
 
 
 def test_anonymous_leaves_the_signed_in(new):

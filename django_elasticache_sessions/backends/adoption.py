@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 
 from .. import keys, previous
 from ..conf import get_configuration
-from ..exceptions import SessionStoreUnavailable
+from ..exceptions import SessionNotSerializable, SessionStoreUnavailable, SessionTooLarge
 from ..fields import FieldMap
 from ..operations import Operation, StoredSession
 from ..previous import Ask, Found, Since
@@ -16,6 +17,8 @@ from .saving import Saving, first_stored
 #: The stamp in the KEY of a session that was taken over, until its first rotation: the other engine
 #: has it under the same session key.
 _ADOPTED = 0
+
+logger = logging.getLogger("django_elasticache_sessions")
 
 
 class Adoption(Saving):
@@ -50,7 +53,13 @@ class Adoption(Saving):
         found = yield Ask(previous.find, (engines, alias, self.session_key))
         if found is None:
             return None
-        yield from self.take_over(found)
+        try:
+            yield from self.take_over(found)
+        except (SessionTooLarge, SessionNotSerializable) as problem:
+            # It would fail at each visit. There it stays, for who goes back or raises the limit.
+            logger.warning("Session %s stays in its previous engine. %s", name.sid, problem)
+            self.__dict__.pop("_session_cache", None)
+            return None
         stored: StoredSession | None = yield from self._operations.load(name, tuple, self._is_mine)
         return stored
 

@@ -30,7 +30,6 @@ NEEDED = (
     "zadd",
     "zcount",
     "zrange",
-    "zremrangebyscore",
     "zscan",
 )
 #: By the `cached_db` engine, in addition.
@@ -60,7 +59,6 @@ TRIALS: tuple[tuple[str, ...], ...] = (
     ("zadd", "@", "XX", "1", "a"),
     ("zcount", "@", "0", "0"),
     ("zrange", "@", "0", "0"),
-    ("zremrangebyscore", "@", "0", "0"),
     ("zscan", "@", "0"),
 )
 TRIALS_OF_CACHED_DB: tuple[tuple[str, ...], ...] = (

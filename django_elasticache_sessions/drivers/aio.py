@@ -8,30 +8,39 @@ to the event loop that made it and is closed when the loop shuts down.
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any, TypeVar
 
-from asgiref.sync import sync_to_async
-from django.contrib.sessions.backends.base import CreateError
+from django.contrib.sessions.backends.base import CreateError, UpdateError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ..breaker import Patience
 from ..conf import get_outline
-from ..exceptions import InvalidValue, ReplyTooLarge, SessionStoreUnavailable
+from ..exceptions import (
+    InvalidValue,
+    ReplyTooLarge,
+    SessionStoreError,
+    SessionStoreUnavailable,
+)
 from ..health import Health
 from ..operations import ORIGIN, Command, Operation
 from . import sync
 from .authentication import end_of, now, tell_refusal
+from .lasting import Lasting, Outlasting, by_itself, run_blocking
+from .leads import SentinelLead, make_lead
 from .origin import REPLICA, Origin, Primary, locate
 from .pools import close_sentinels, make_async_pool
 from .protocols import AsyncServerConnection, AsyncServerPool
 from .replies import WIRE_ERRORS, ErrorReply, classify, deserves_second_attempt, is_replica, settle
+from .sentinels import AsyncSentinels
 from .wire import INCOMPLETE, limit_of, make_reader, pack
 
 T = TypeVar("T")
+logger = logging.getLogger("django_elasticache_sessions")
 
 #: How often connecting is tried again when its timeout came so many times too late.
 _LATE_ATTEMPTS = 2
@@ -196,19 +205,29 @@ class Driver:
         """Take a pool that knows how to connect, and what threads know of its server."""
         self.pool = pool
         self.primary = primary
+        self._lead = make_lead(pool, primary, follows_name=self.follows_name)
+        self._sentinels = AsyncSentinels(pool) if isinstance(self._lead, SentinelLead) else None
         self.health = health
         self.patience = patience
         self._line: Line | None = None
         #: With those that were replaced, and have replies on their way yet.
         self._lines: set[Line] = set()
         self._opening: asyncio.Task[Line] | None = None
+        #: What goes on without the requests that it was for.
+        self._unfinished: set[asyncio.Task[Any]] = set()
         self._farewell: AsyncGenerator[None, None] | None = None
 
     async def run(self, operation: Operation[T]) -> T:
-        """Run an operation to its end. Raises what it raises, and `SessionStoreUnavailable`."""
+        """Run an operation to its end. Raises what it raises, and `SessionStoreUnavailable`.
+
+        To its end also when the caller is cancelled, who need not wait for that.
+        """
         if self._farewell is None:
             self._farewell = self._at_loop_shutdown()
             await anext(self._farewell)
+        return await Lasting(self._run(operation), self._go_on)
+
+    async def _run(self, operation: Operation[T]) -> T:
         try:
             step = next(operation)
             while True:
@@ -216,8 +235,8 @@ class Driver:
                     if isinstance(step, tuple):
                         result = await self._exchange(step)
                     else:
-                        result = await sync_to_async(step.run)()
-                except (SessionStoreUnavailable, InvalidValue, CreateError) as problem:
+                        result = await run_blocking(step.run)
+                except (SessionStoreError, InvalidValue, CreateError) as problem:
                     step = operation.throw(problem)
                 else:
                     step = operation.send(result)
@@ -225,8 +244,33 @@ class Driver:
             returned: T = stop.value
             return returned
 
+    def _go_on(self, work: Outlasting[Any]) -> None:
+        task = asyncio.create_task(by_itself(work))
+        self._unfinished.add(task)
+        task.add_done_callback(lambda _: self._finished(task, work))
+
+    async def _finish(self) -> None:
+        """Wait for what is unfinished; see Outlasting for how long."""
+        while self._unfinished:
+            # One that is cancelled before its first step would have to begin again.
+            await asyncio.sleep(0)
+            for task in self._unfinished:
+                task.cancel()
+            await asyncio.wait(self._unfinished)
+
+    def _finished(self, task: asyncio.Task[Any], work: Outlasting[Any]) -> None:
+        self._unfinished.discard(task)
+        if not work.has_begun:
+            # The loop shut down at once.
+            self._go_on(work)
+        elif not task.cancelled() and (error := task.exception()) and not _is_expected(error):
+            # Its text may show a session key.
+            logger.error("What a cancelled request had begun failed (%s).", type(error).__name__)
+
     async def _exchange(self, commands: tuple[Command, ...]) -> list[Any]:
         began = self.patience.begin()
+        if self._sentinels is not None and self._lead.claims_look():
+            await asyncio.create_task(self._look(self._sentinels))
         try:
             if commands[-1] is ORIGIN:
                 send = self._locate
@@ -250,6 +294,11 @@ class Driver:
             return replies
         self.health.failed(failure)
         raise failure
+
+    async def _look(self, sentinels: AsyncSentinels) -> None:
+        # In a task of its own, for the time limits in it: see Lasting.
+        number = self._lead.number
+        self._lead.led_to(await sentinels.aprimary(), number)
 
     async def _send(self, commands: Sequence[Command], limit: int) -> list[Any]:
         line, replies = await self._sent(commands, limit)
@@ -328,22 +377,32 @@ class Driver:
             settled: list[Any] = stop.value
             return settled
 
-    async def _open(self) -> Line:
+    async def _open(self, *, is_again: bool = False) -> Line:
         """Return the open connection; where there is none, one task connects for all."""
         if self._line is not None and self._line.is_open:
             return self._line
         if self._opening is None:
             self._opening = asyncio.create_task(self._connect())
             self._opening.add_done_callback(self._opened)
-        # A task that is cancelled must not take the connection from the others.
-        return await asyncio.shield(self._opening)
+        opening = self._opening
+        try:
+            # A task that is cancelled must not take the connection from the others.
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            if not opening.cancelled() or is_again:
+                raise
+        # The loop shuts down, and what is unfinished needs the connection yet.
+        return await self._open(is_again=True)
 
     async def _connect(self) -> Line:
         connection = self.pool.make_connection()
-        number = self.primary.number
+        lead = self._lead
+        number = lead.number
         try:
             await self._connect_in_time(connection)
-            return Line(connection, lambda: number != self.primary.number)
+            address = lead.address(connection, lambda: _peer(connection))
+            number = lead.led_to(address, number)
+            return Line(connection, lambda: number != lead.number)
         except BaseException:
             # One that is cut off while it signs in would stay open.
             await connection.disconnect(nowait=True)
@@ -378,9 +437,21 @@ class Driver:
         try:
             yield
         finally:
+            await self._finish()
             for line in tuple(self._lines):
                 await line.close()
             await close_sentinels(self.pool)
+            if self._sentinels is not None:
+                await self._sentinels.aclose()
+
+
+def _is_expected(error: BaseException) -> bool:
+    return isinstance(error, (SessionStoreError, CreateError, UpdateError))
+
+
+def _peer(connection: AsyncServerConnection) -> Any:
+    writer = connection._writer
+    return None if writer is None else writer.get_extra_info("peername")
 
 
 _drivers: dict[asyncio.AbstractEventLoop, dict[sync.Driver, Driver]] = {}

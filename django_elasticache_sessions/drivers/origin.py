@@ -22,6 +22,8 @@ KNOWN_SECONDS = 0.1
 CONFIRMED_SECONDS = 1.0
 #: Every connection is made anew at most so often.
 LEAVE_SECONDS = 0.25
+#: A name may have several addresses, one after the other in turn: one of so lately is no news.
+ROTATION_SECONDS = 60.0
 #: Of a server that does not tell.
 UNKNOWN = b"0"
 #: No hash is stamped with it.
@@ -35,12 +37,14 @@ class Primary:
     Those made before it was left are not used again: the name may lead to another by now.
     """
 
-    __slots__ = ("_next_leave", "number")
+    __slots__ = ("_address", "_met", "_next_leave", "number")
 
     def __init__(self) -> None:
         """Begin with the first."""
         self.number = 0
         self._next_leave = 0.0
+        self._address: Any = None
+        self._met: dict[Any, float] = {}
 
     def leave(self) -> None:
         """Note that it was met as a replica; once a moment, for so long names may lag behind."""
@@ -48,6 +52,21 @@ class Primary:
         if now >= self._next_leave:
             self._next_leave = now + LEAVE_SECONDS
             self.number += 1
+
+    def led_to(self, address: Any, *, in_turn: bool) -> bool:
+        """Note the address that its name led to; leave the one before; tell whether there was one.
+
+        `in_turn`: the name may have several.
+        """
+        now = time.monotonic()
+        is_news = self._address not in (None, address) and now >= self._met.get(address, 0.0)
+        self._address = address
+        if in_turn:
+            self._met[address] = now + ROTATION_SECONDS
+        if is_news:
+            self._met = {met: until for met, until in self._met.items() if until > now}
+            self.number += 1
+        return is_news
 
 
 class Origin:

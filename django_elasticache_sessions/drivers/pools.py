@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
@@ -28,6 +29,7 @@ from redis.sentinel import (
 )
 
 from ..conf import DEFAULT_TIMEOUT_SECONDS
+from .sentinels import hasten, make_manager
 
 DEFAULT_PORT = 6379
 _UNKNOWN_OPTION = re.compile(r"unexpected keyword argument '(\w+)'")
@@ -80,6 +82,7 @@ def make_pool(alias: str, *, host: str = "", port: int = 0) -> ConnectionPool:
         # of the system, such as a free descriptor, is told by the first that is.
         with suppress(OSError):
             pool.connection_class(**pool.connection_kwargs)
+        hasten(pool)
     except (AttributeError, TypeError, ValueError) as error:
         raise UnusableOptions(_unusable(alias, error)) from None
     return pool
@@ -206,10 +209,14 @@ def _async_kwargs(kwargs: dict[str, Any], connection_class: type[Any]) -> dict[s
             f"Async sessions do not know the connection option {unknown[0]!r}. Remove it from "
             "OPTIONS or LOCATION of the session cache alias."
         )
+    return wanted | _async_retry(kwargs)
+
+
+def _async_retry(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     retry = kwargs.get("retry")
-    if retry is not None:
-        wanted["retry"] = AsyncRetry(retry._backoff, retry._retries, retry._supported_errors)
-    return wanted
+    if retry is None:
+        return {}
+    return {"retry": AsyncRetry(retry._backoff, retry._retries, retry._supported_errors)}
 
 
 def _parameters(connection_class: type[Any]) -> set[str]:
@@ -225,19 +232,13 @@ def _async_sentinel_pool(
     pool: SentinelConnectionPool, connection_class: type[Any], kwargs: dict[str, Any]
 ) -> aioredis.ConnectionPool:
     manager = pool.sentinel_manager
-    addresses = [
-        (
-            client.connection_pool.connection_kwargs["host"],
-            client.connection_pool.connection_kwargs["port"],
-        )
-        for client in manager.sentinels
-    ]
-    sentinel_kwargs = {
+    options = {
         name: value for name, value in manager.sentinel_kwargs.items() if name not in _SYNC_ONLY
     }
+    options |= _async_retry(manager.sentinel_kwargs)
     return aiosentinel.SentinelConnectionPool(  # type: ignore[no-untyped-call]
         pool.service_name,
-        aiosentinel.Sentinel(addresses, sentinel_kwargs=sentinel_kwargs),  # type: ignore[no-untyped-call]
+        make_manager(manager, aiosentinel.Sentinel, options),
         is_master=pool.is_master,
         connection_class=connection_class,
         max_connections=pool.max_connections,

@@ -17,7 +17,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from ..breaker import TIMEOUTS
 from ..exceptions import CredentialsUnavailable, ForeignType, SessionStoreUnavailable, StoreRefused
-from ..operations import Command
+from ..operations import Command, Dispensable
 from ..scripts import BY_SHA
 from ..texts import Text, did_not_serve, text_of
 from . import connecting
@@ -90,7 +90,8 @@ def settle(
 ) -> Generator[Again, list[Any], list[Any]]:
     """Mend what can be mended of replies that hold errors; every script may be run twice.
 
-    Raises `SessionStoreUnavailable` for the first error left; `ForeignType` is a reply like others.
+    Raises `SessionStoreUnavailable` for the first error left; `ForeignType` is a reply like others,
+    and a `Dispensable` command that was refused has `None` for one.
     """
     if not _is_read_only(replies):
         yield from _send_sources(commands, replies)
@@ -98,7 +99,16 @@ def settle(
         # A demoted primary: its name leads to the new one, but only for a new connection.
         replies = yield Again(tuple(commands), fresh=True)
         yield from _send_sources(commands, replies)
-    return [settled(reply) for reply in replies]
+    return [_settled(command, reply) for command, reply in zip(commands, replies, strict=True)]
+
+
+def _settled(command: Command, reply: Any) -> Any:
+    try:
+        return settled(reply)
+    except SessionStoreUnavailable:
+        if isinstance(command, Dispensable):
+            return None
+        raise
 
 
 def _is_read_only(replies: Sequence[Any]) -> bool:

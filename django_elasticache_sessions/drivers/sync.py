@@ -22,14 +22,21 @@ from redis.connection import BlockingConnectionPool, ConnectionPool
 from .. import homes, transactions
 from ..breaker import Patience
 from ..conf import get_outline
-from ..exceptions import InvalidValue, ReplyTooLarge, SessionStoreUnavailable
+from ..exceptions import (
+    InvalidValue,
+    ReplyTooLarge,
+    SessionStoreError,
+    SessionStoreUnavailable,
+)
 from ..health import Health
 from ..operations import ORIGIN, Command, Operation
 from .authentication import end_of, now, tell_refusal
+from .leads import Lead, SentinelLead, make_lead
 from .origin import REPLICA, Origin, Primary, locate
 from .pools import is_cluster, make_pool
 from .protocols import ServerConnection, ServerPool
 from .replies import WIRE_ERRORS, ErrorReply, classify, deserves_second_attempt, is_replica, settle
+from .sentinels import Sentinels
 from .wire import (
     CHUNK_BYTES,
     INCOMPLETE,
@@ -49,18 +56,19 @@ class Line:
         "_buffer",
         "_connection",
         "_end",
+        "_lead",
         "_number",
-        "_primary",
         "_reader",
         "_sock",
+        "asked_at",
         "origin",
     )
 
-    def __init__(self, connection: ServerConnection, primary: Primary) -> None:
-        """Take a connection to a primary that nobody else uses."""
+    def __init__(self, connection: ServerConnection, lead: Lead, number: int) -> None:
+        """Take a connection that nobody else uses, asked for at a number of the lead."""
         self._connection = connection
-        self._primary = primary
-        self._number = primary.number
+        self._lead = lead
+        self._number = self.asked_at = number
         self._sock: socket.socket | None = None
         self._end = 0.0
         self._reader = make_reader()
@@ -121,18 +129,21 @@ class Line:
         sock = self._sock
         if sock is None or sock is not self._connection._sock:
             return self._connect()
-        if self._end <= now() or self._number != self._primary.number:
+        if self._end <= now() or self._number != self._lead.number:
             self.hang_up()
             return self._connect()
         return sock
 
     def _connect(self) -> socket.socket:
         self._forget_socket()
-        self._number = self._primary.number
+        # The pool may have connected it.
+        number = self._lead.number if self._connection._sock is None else self.asked_at
         self._connection.connect()
         sock = self._connection._sock
         if sock is None:
             raise ConnectionResetError("the connection closed at once")
+        address = self._lead.address(self._connection, sock.getpeername)
+        self._number = self._lead.led_to(address, number)
         leave_timeouts_to_kernel(sock)
         self._sock = sock
         self._end = end_of(self._connection)
@@ -174,6 +185,8 @@ class Driver:
         self.health = health
         self.patience = Patience()
         self.primary = Primary()
+        self._lead = make_lead(pool, self.primary, follows_name=self.follows_name)
+        self._sentinels = Sentinels(pool) if isinstance(self._lead, SentinelLead) else None
         self._connections = cast(ServerPool, pool)
         # A blocking pool counts on connections coming back to it.
         self._keeps = not isinstance(pool, BlockingConnectionPool)
@@ -193,7 +206,7 @@ class Driver:
             while True:
                 try:
                     result = self._exchange(step) if isinstance(step, tuple) else step.run()
-                except (SessionStoreUnavailable, InvalidValue, CreateError) as problem:
+                except (SessionStoreError, InvalidValue, CreateError) as problem:
                     step = operation.throw(problem)
                 else:
                     step = operation.send(result)
@@ -210,9 +223,14 @@ class Driver:
         self._idle.clear()
         self._lines.clear()
         self.pool.disconnect()
+        if self._sentinels is not None:
+            self._sentinels.close()
 
     def _exchange(self, commands: tuple[Command, ...]) -> list[Any]:
         began = self.patience.begin()
+        if self._sentinels is not None and self._lead.claims_look():
+            number = self._lead.number
+            self._lead.led_to(self._sentinels.primary(), number)
         try:
             line, reused = self._checkout()
             try:
@@ -223,10 +241,7 @@ class Driver:
                 else:
                     replies = self._send(line, commands, reused=reused)
             finally:
-                if self._keeps:
-                    self._idle.append(line)
-                else:
-                    line.release(self._connections)
+                self._put_back(line)
         except SessionStoreUnavailable as problem:
             self.patience.answered()
             self.health.failed(problem)
@@ -317,13 +332,21 @@ class Driver:
         try:
             return self._idle.pop(), True
         except IndexError:
+            number = self._lead.number
             connection = self._connections.get_connection()
         if self._keeps:
-            return Line(connection, self.primary), False
+            return Line(connection, self._lead, number), False
         line = self._lines.get(connection)
         if line is None:
-            line = self._lines[connection] = Line(connection, self.primary)
+            line = self._lines[connection] = Line(connection, self._lead, number)
+        line.asked_at = number
         return line, True
+
+    def _put_back(self, line: Line) -> None:
+        if self._keeps:
+            self._idle.append(line)
+        else:
+            line.release(self._connections)
 
 
 _drivers: dict[str, Driver] = {}

@@ -7,7 +7,11 @@ if found ~= 'zset' and found ~= 'none' then
   -- A foreign value would keep the user's sessions from being found, and ended.
   redis.call('UNLINK', KEYS[1])
 end
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+-- However many have expired, one call may keep others waiting only for so many.
+local dead = redis.call('ZRANGE', KEYS[1], '-inf', now, 'BYSCORE', 'LIMIT', 0, 100)
+if #dead > 0 then
+  redis.call('ZREM', KEYS[1], unpack(dead))
+end
 redis.call('ZADD', KEYS[1], now + ttl, ARGV[1])
 if redis.call('TTL', KEYS[1]) < ttl then
   redis.call('EXPIRE', KEYS[1], ttl)

@@ -28,7 +28,7 @@ from .face import Face
 
 Open = Callable[..., Face]
 TWO_WEEKS = 14 * 86_400
-UNKNOWN_KEY = "a-key-that-names-no-session"
+UNKNOWN_KEY = "a-key-that-names-no-session-at-all"
 
 
 @pytest.fixture(params=["cache", *VENDORS])
@@ -76,7 +76,7 @@ def time_zones(request, settings) -> bool:
 
 def nothing_is_left(valkey) -> bool:
     """Tell whether the store holds nothing of any session; `cached_db` leaves a mark of an end."""
-    return all(valkey.hgetall(key) == {b"~": b"x"} for key in stored_keys(valkey))
+    return all(valkey.hgetall(key) == {b"~": b"x p"} for key in stored_keys(valkey))
 
 
 def stored_ttl(valkey, session: Face) -> int:
@@ -320,9 +320,9 @@ class TestSave:
         session.save()
         assert open_session().exists(session.session_key) is True
 
-    def test_makes_keys_as_long_as_djangos(self, session):
+    def test_makes_keys_that_fit_into_djangos_table(self, session):
         session.save()
-        assert len(session.session_key) == 32
+        assert len(session.session_key) == 40
         assert session.session_key.isalnum()
 
     def test_keeps_the_data_at_hand(self, session):
@@ -395,7 +395,7 @@ class TestSave:
     def test_of_an_invalid_session_key_makes_a_new_one(self, open_session):
         session = open_session("1")
         session.save()
-        assert len(session.session_key) == 32
+        assert len(session.session_key) == 40
         assert session.get("a") is None
 
 
@@ -536,6 +536,25 @@ class TestCycleKey:
         before = saved.session_key
         saved.cycle_key()
         assert open_session().exists(before) is False
+        assert open_session(before).content() == {}
+
+    def test_leaves_the_old_key_no_power_over_the_session(self, saved, open_session):
+        before = saved.session_key
+        late = open_session(before)
+        assert late.get("a") == 1
+        saved.cycle_key()
+        late.delete()
+        open_session().delete(before)
+        open_session(before).flush()
+        with pytest.raises(UpdateError):
+            late.set("a", 9) or late.save()
+        assert open_session(saved.session_key).content() == {"a": 1, "b": 2}
+
+    def test_keeps_the_id_that_staff_and_logs_name_the_session_by(self, saved, open_session):
+        before = saved.session_id
+        saved.cycle_key()
+        assert saved.session_id == before
+        assert open_session(saved.session_key).session_id == before
 
     def test_marks_the_session_as_modified(self, saved):
         saved.cycle_key()
@@ -565,12 +584,12 @@ class TestCycleKey:
 
 
 class TestSessionKey:
-    @pytest.mark.parametrize("session_key", ["", "1", "1234567", None])
+    @pytest.mark.parametrize("session_key", ["", "1", "1" * 29, None])
     def test_an_empty_or_short_one_is_none(self, session_key):
         assert SessionStore(session_key).session_key is None
 
-    def test_eight_characters_are_enough(self):
-        assert SessionStore("12345678").session_key == "12345678"
+    def test_thirty_characters_are_enough(self):
+        assert SessionStore("1" * 30).session_key == "1" * 30
 
     def test_cannot_be_set(self):
         with pytest.raises(AttributeError):

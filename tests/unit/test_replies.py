@@ -24,6 +24,7 @@ from django_elasticache_sessions.exceptions import (
     SessionStoreError,
     SessionStoreUnavailable,
 )
+from django_elasticache_sessions.operations import Dispensable
 
 KEY, VALUE = "session:{7}:AAAAAAAAAAAAAAAAAAAAAA", "canary-in-a-value"
 SAVE = (b"EVALSHA", scripts.SAVE.sha, 2, KEY, "session:{7}:live", "sid", VALUE)
@@ -290,6 +291,19 @@ def test_the_first_error_that_is_left_is_the_one_told():
     replies = [1, ErrorReply(SENTENCES["OOM"][0]), ErrorReply(SENTENCES["BUSY"][0])]
     with pytest.raises(SessionStoreUnavailable, match="maxmemory"):
         next(settle((ZREM, SAVE, SAVE), replies))
+
+
+@pytest.mark.parametrize("code", [code for code in SENTENCES if code != "READONLY"])
+def test_a_refused_command_that_can_be_dispensed_with_keeps_nothing_back(code):
+    replies = [ErrorReply(SENTENCES[code][0]), 1]
+    assert settled((Dispensable(SAVE), ZREM), replies) == ([], [None, 1])
+
+
+def test_its_script_is_sent_where_the_server_does_not_know_it():
+    commands = (Dispensable(SAVE), ZREM)
+    sent, replies = settled(commands, [NOSCRIPT, 1], [ErrorReply(SENTENCES["OOM"][0])])
+    assert [len(again.commands) for again in sent] == [1]
+    assert replies == [None, 1]
 
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=list(FORMS))

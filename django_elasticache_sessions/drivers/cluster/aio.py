@@ -12,6 +12,7 @@ from ...health import Health
 from ...operations import Command
 from .. import aio, pools
 from ..aio import Line
+from ..lasting import outlast
 from ..origin import Primary
 from ..protocols import AsyncServerPool
 from . import sync
@@ -73,7 +74,7 @@ class ClusterDriver(aio.Driver):
         if len(step) == 1:
             [(address, commands)] = step.items()
             return {address: await self._node(address).ask(commands)}
-        asking = (self._node(address).ask(commands) for address, commands in step.items())
+        asking = (outlast(self._node(address).ask(commands)) for address, commands in step.items())
         return dict(zip(step, await asyncio.gather(*asking), strict=True))
 
     def _node(self, address: Address) -> Node:

@@ -48,12 +48,6 @@ class Node(sync.Driver):
     ) -> list[Any]:
         return replies
 
-    def _put_back(self, line: Line) -> None:
-        if self._keeps:
-            self._idle.append(line)
-        else:
-            line.release(self._connections)
-
 
 class Asked:
     """Commands that were sent to a node."""
