@@ -1,0 +1,29 @@
+"""What the documentation allows: each rule is one limit, with its sentence.
+
+A rule that is switched off is a promise; a simulation then shows whether the rule is needed.
+"""
+
+from __future__ import annotations
+
+RULES = {
+    "unnoticed": (
+        "For up to one second after the cache was unreachable for one process, or another server "
+        "became the cache, the others may read an older hash."
+    ),
+    "waiting in the cache": (
+        "What was saved in the cache alone (the database was unavailable, or saves are "
+        "write-behind) is lost with the cache until it has been brought into the database."
+    ),
+    "row alone": (
+        "A process that cannot reach the cache reads the row, which lacks what waits in the cache."
+    ),
+    "lost with the cache": "The cache engine keeps sessions in the cache alone.",
+    "two rotations": "Of two rotations of one session at once, one wins.",
+    "an end under an old key": (
+        "A logout, or an end by staff, that names a session key or id which a rotation has "
+        "replaced in the meantime ends nothing."
+    ),
+    "logout in a transaction": (
+        "A logout inside a transaction that rolls back may be kept, and may show before its commit."
+    ),
+}
