@@ -82,12 +82,15 @@ class Process:
         self._drivers: dict[int, CollectingDriver] = {}
         self.homes = homes.Homes(alias)
         self.ahead_seconds = 0.0
+        #: Whether the database failed it when last asked.
+        self.is_without_database = False
 
     def begin(self, server: Server) -> None:
         """Be a new process, over connections that are there already."""
         self.server = server
         self.homes = homes.Homes(self._alias)
         self.ahead_seconds = 0.0
+        self.is_without_database = False
         for driver in self._drivers.values():
             driver.collected = None
             for line in driver._idle:

@@ -77,8 +77,10 @@ def _is_in_transaction(actor: Actor, kind: adapter.Kind) -> bool:
 
 def _failed(world: World, actor: Actor, kind: adapter.Kind, text: str) -> Exception:
     """Return what an operation is told; a transaction does not survive its connection."""
-    if _is_in_transaction(actor, kind) and actor.transaction is not None:
-        actor.has_lost_connection = True
+    actor.process.is_without_database |= kind == "database"
+    if _is_in_transaction(actor, kind):
+        actor.has_lost_connection = actor.transaction is not None
+        actor.around = None
         world.stage.hang_up(actor.index)
     return adapter.problem(kind, text)
 
@@ -93,7 +95,9 @@ def _done(world: World, actor: Actor, kind: adapter.Kind) -> Any:
         raise adapter.problem("database", "the connection was lost in a transaction")
     others = [other for other in world.actors if other is not actor and other.around]
     try:
-        return _stated(world, actor)
+        result = _stated(world, actor)
+        actor.process.is_without_database = False
+        return result
     except Exception as problem:
         if others and adapter.is_database_problem(problem):
             world.tick -= 1

@@ -33,6 +33,8 @@ class Reading:
     is_row_alone: bool = False
     #: The cache was in trouble for somebody less than a moment ago.
     is_unnoticed: bool = False
+    #: The database is away for the reader, the cache was for somebody.
+    is_crosswise: bool = False
 
 
 class Ledger:
@@ -178,7 +180,7 @@ class Ledger:
             return
         reason = self.must_be_dead(key, reading)
         if reason:
-            if not (reading.is_unnoticed and self.allows("unnoticed")):
+            if not self._may_be_older(reading):
                 self.violated(f"a dead session is read ({reason})", f"{key.text[:6]} at {reading}")
             return
         for name in (*key.session.fields, *(found.keys() - key.session.fields.keys())):
@@ -199,8 +201,13 @@ class Ledger:
             state = found[0].transaction.state if found[0].transaction else None
             what = "rolled-back" if state is State.UNDONE else "uncommitted"
             self.violated(f"a{'n' if what[0] == 'u' else ''} {what} value is read", shown)
-        elif not (reading.is_unnoticed and self.allows("unnoticed")):
+        elif not self._may_be_older(reading):
             self.violated("an acknowledged value is not there", shown)
+
+    def _may_be_older(self, reading: Reading) -> bool:
+        return (reading.is_unnoticed and self.allows("unnoticed")) or (
+            reading.is_crosswise and self.allows("cut off crosswise")
+        )
 
     def _is_current(self, write: Write, writes: list[Write], reading: Reading) -> bool:
         if self._is_hidden(write, reading) or write.began > reading.ended:
@@ -223,7 +230,7 @@ class Ledger:
     def check_accepted(self, key: Key, what: str, reading: Reading) -> None:
         """Hold an acknowledged save or rotation against the ends of its session."""
         reason = self.must_be_dead(key, reading)
-        if reason:
+        if reason and not (reading.is_crosswise and self.allows("cut off crosswise")):
             self.violated(f"a {what} of a dead session is acknowledged ({reason})", key.text[:6])
 
     def check_refused(self, key: Key, what: str, reading: Reading, own: Iterable[Promise]) -> None:

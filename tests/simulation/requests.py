@@ -80,6 +80,7 @@ class Request:
             reader=self.actor.index,
             is_row_alone=exchanges == self.cache_exchanges,
             is_unnoticed=self.world.is_unnoticed(seconds),
+            is_crosswise=self.world.is_crosswise(self.actor),
         )
 
     def take_cookie(self, key: Key) -> None:

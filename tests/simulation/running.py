@@ -9,7 +9,7 @@ from typing import Protocol
 
 from . import adapter, events
 from .ledger import Violation
-from .promises import State
+from .promises import Key, State
 from .schedule import FATES, At, Fault, Op, Schedule
 from .stage import Stage
 from .world import Actor, World
@@ -124,8 +124,6 @@ def _next(world: World, current: int) -> Actor | None:
         chosen = next((actor for actor in actors if actor.around is not None), actors[0])
     else:
         return None
-    for actor in world.actors:
-        actor.is_blocked = False if actor is chosen else actor.is_blocked
     if not free:
         _break_deadlock(world, chosen)
     return chosen if not chosen.is_done else _next(world, current)
@@ -151,7 +149,7 @@ def _settle(world: World) -> None:
     _look(world, " afterwards", world.processes)
     if world.stage.engine == "cached_db":
         _bring_together(world)
-        _look(world, " after syncsessions", world.processes[:1])
+        _look(world, " after syncsessions", world.processes[::-1])
     if world.held:
         events.release(world, is_end=True)
         world.pass_time(adapter.CALM_SECONDS)
@@ -174,12 +172,21 @@ def _bring_together(world: World) -> None:
 def _look(
     world: World, phase: str, processes: list[adapter.Process], *, may_be_unavailable: bool = False
 ) -> None:
-    for process in processes:
-        for key in list(world.ledger.keys):
-            if key.made.state is not State.UNKNOWN and not world.ledger.violations:
-                _do(world, process, Op("load"), phase, key=key, is_calm=not may_be_unavailable)
+    """Read every session under all its keys, each by one of the processes."""
+    for number, key in enumerate(list(world.ledger.keys)):
+        if key.made.state is not State.UNKNOWN and not world.ledger.violations:
+            process = processes[number % len(processes)]
+            _do(world, process, Op("load"), phase, key=key, is_calm=not may_be_unavailable)
 
 
-def _do(world, process, op, phase, *, key=None, is_calm=True) -> None:  # type: ignore[no-untyped-def]
+def _do(
+    world: World,
+    process: adapter.Process,
+    op: Op,
+    phase: str,
+    *,
+    key: Key | None = None,
+    is_calm: bool = True,
+) -> None:
     world.ledger.phase, world.is_calm = phase, is_calm
     world.do(process, op, key)

@@ -114,10 +114,9 @@ class Stage:
 
     def hang_up(self, actor: int) -> None:
         """Cut an actor's connection; what was not committed is rolled back."""
-        raw = self.connection(actor).connection
-        if raw is not None:
-            raw.close()
-        del self._connections[actor]
+        connection = self._connections.pop(actor, None)
+        if connection is not None and connection.connection is not None:
+            connection.connection.close()
 
     def run_late(self, server: Server, step: Any) -> None:
         """Do a step that its process does not wait for any more."""

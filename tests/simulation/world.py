@@ -72,6 +72,7 @@ class World:
         self.snapshot: Any = None
         self.log: list[str] = []
         self.trouble_seconds = -1000.0
+        self.has_had_trouble = False
         #: Whether both stores are there, and have been for a while.
         self.is_calm = False
         self._values = itertools.count(1)
@@ -101,8 +102,14 @@ class World:
         """Tell whether the cache was in trouble so shortly before that others may not know."""
         return self.trouble_seconds >= began_seconds - adapter.UNNOTICED_SECONDS
 
+    def is_crosswise(self, actor: Actor) -> bool:
+        """Tell whether an actor is without the database, and the cache was away for somebody."""
+        is_without = actor.process.is_without_database or self.is_away("database", actor)
+        return is_without and self.trouble_seconds > 0
+
     def note_trouble(self, kind: str) -> None:
         """Note that a store failed somebody."""
+        self.has_had_trouble = True
         if kind == "cache":
             self.trouble_seconds = self.clock.seconds
         else:
@@ -129,20 +136,22 @@ class World:
         """Do the next exchange of an actor, or none if it is blocked."""
         if actor.steps is None and not self._begin(actor):
             return
-        actor.is_blocked = False
-        kind = adapter.kind_of(actor.step)
+        problem: Exception | None = None
+        result = None
         try:
-            result = answer(self, actor, kind, fate)
+            result = answer(self, actor, adapter.kind_of(actor.step), fate)
         except Blocked:
             actor.is_blocked = True
             return
         except Killed as killed:
             self._die(actor, killed)
             return
-        except Exception as problem:
-            self._resume(actor, problem=problem)
-        else:
-            self._resume(actor, result=result)
+        except Exception as error:
+            problem = error
+        # Not while the error is being handled: it would become its own context.
+        self._resume(actor, result=result, problem=problem)
+        for one in self.actors:
+            one.is_blocked = False
 
     def prime(self, actor: Actor) -> bool:
         """Have an actor come to its next exchange; tell whether there is one."""
@@ -197,6 +206,8 @@ class World:
         actor.steps = actor.step = actor.request = None
         actor.number += 1
         actor.exchange = 0
+        if actor.transaction is not None and actor.number >= len(actor.ops):
+            self.undo(actor)
 
     def _fail(self, request: Request, error: Exception) -> None:
         request.give_up()
@@ -212,11 +223,7 @@ class World:
 
     def may_be_unavailable(self) -> bool:
         """Tell whether something happened that makes a store unavailable."""
-        return not self.is_calm and (
-            bool(self.schedule.faults)
-            or self.trouble_seconds > 0
-            or self.ledger.has_database_failed
-        )
+        return not self.is_calm and self.has_had_trouble
 
     def undo(self, actor: Actor) -> None:
         """Roll back an actor's transaction, as a view that fails does."""
@@ -239,7 +246,10 @@ class World:
         request.give_up()
         if killed.is_process:
             actor.process.begin(actor.process.server)
-        if actor.transaction is not None:
+        if actor.transaction is None:
+            self.stage.hang_up(actor.index)
+            actor.around = None
+        else:
             is_commit = request.op.kind == "commit"
             state = State.UNKNOWN if is_commit else State.UNDONE
             self.stage.hang_up(actor.index)
