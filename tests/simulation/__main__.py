@@ -79,9 +79,7 @@ def _report(mode: str, search, seconds: float) -> None:  # type: ignore[no-untyp
     rate = findings.schedules / seconds
     print(f"\n== {mode}: {total} violations in {findings.schedules} schedules ({rate:.0f}/s)")
     print(f"   rules that were needed: {dict(findings.used) or 'none'}")
-    for kind, found in sorted(findings.by_kind.items(), key=lambda item: -item[1].count):
-        print(f"\n-- {kind}: {found.count}\n{found.text}\n{found.schedule}")
-        print("\n".join(f"    # {line}" for line in found.log[2:]))
+    print(findings.shown())
 
 
 if __name__ == "__main__":

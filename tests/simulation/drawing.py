@@ -16,6 +16,7 @@ from .world import World
 
 #: About how many exchanges an operation takes.
 _EXCHANGES = 5
+_SLOW_MILLISECONDS = (200, 600, 2500)
 _JUMPS = (1, 3, 40, 4000, 90_000)
 
 
@@ -41,7 +42,9 @@ THEMES = {
         3, ("cache away", "cache away", "cache back", "jump", "refused", "evict"), _STAFF
     ),
     "database": Theme(
-        3, ("database away", "database away", "database back", "refused", "lost", "jump"), _STAFF
+        3,
+        ("database away", "database away", "database back", "refused", "lost", "slow", "jump"),
+        _STAFF,
     ),
     "history": Theme(
         4, ("snapshot", "snapshot", "restore", "promote", "empty", "evict", "jump"), _STAFF
@@ -100,7 +103,8 @@ class Drawn:
         name, self._pending = self._pending, ""
         if not name:
             return None
-        return self._noted(Fault(at, name, self._rng.randint(0, 1) if name == "held" else -1))
+        values = {"held": (0, 1), "slow": _SLOW_MILLISECONDS}.get(name, (-1,))
+        return self._noted(Fault(at, name, self._rng.choice(values)))
 
     def _noted(self, fault: Fault) -> Fault:
         self.faults.append(fault)

@@ -17,7 +17,7 @@ _KINDS = (
     *("load", "save", "remove", "touch", "rotate", "login", "logout"),
     *("end", "end for user", "synchronize", "prune"),
 )
-_FATES = ("refused", "lost", "held", "killed", "killed after")
+_FATES = ("slow", "refused", "lost", "held", "killed", "killed after")
 
 
 def pairs(engine: str, writes: str, database: str) -> list[Schedule]:
@@ -59,4 +59,6 @@ def _switched(schedule: Schedule, at: At, others: tuple[int, ...]) -> Iterator[S
 
 def _faulty(schedule: Schedule, at: At) -> Iterator[Schedule]:
     for fate in _FATES:
-        yield replace(schedule, faults=(*schedule.faults, Fault(at, fate, 0)))
+        yield replace(
+            schedule, faults=(*schedule.faults, Fault(at, fate, 600 if fate == "slow" else 0))
+        )

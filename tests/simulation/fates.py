@@ -40,8 +40,10 @@ def answer(world: World, actor: Actor, kind: adapter.Kind, fate: Fault | None) -
         raise _failed(world, actor, kind, "away")
     name = fate.kind if fate else ""
     world.log.append(f"{actor.at} {actor.request.op.kind}: {shown(actor.step)} {name}".rstrip())
-    if not fate:
-        return _done(world, actor, kind)
+    if not fate or name == "slow":
+        result = _done(world, actor, kind)
+        world.pass_time(fate.value / 1000 if fate else 0)
+        return result
     if name in ("killed", "cancelled"):
         raise Killed(is_process=name == "killed")
     if name in ("killed after", "cancelled after"):

@@ -125,9 +125,10 @@ class Ledger:
     def may_be_dead(self, key: Key, reading: Reading, ignoring: Iterable[Promise] = ()) -> bool:
         """Tell whether a session may be missing under a key."""
         session = key.session
-        if session.is_vague or not self._must_be_there(key.made, reading):
-            return True
         own = set(map(id, ignoring))
+        is_there = id(key.made) in own or self._must_be_there(key.made, reading)
+        if session.is_vague or not is_there:
+            return True
         for promise in (*session.ends, *key.left):
             if id(promise) in own:
                 continue

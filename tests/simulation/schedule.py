@@ -9,7 +9,16 @@ from typing import NamedTuple
 At = tuple[int, int, int]
 
 #: What can become of an exchange, besides being done.
-FATES = ("refused", "lost", "held", "killed", "killed after", "cancelled", "cancelled after")
+FATES = (
+    "slow",
+    "refused",
+    "lost",
+    "held",
+    "killed",
+    "killed after",
+    "cancelled",
+    "cancelled after",
+)
 #: What can happen before an exchange.
 EVENTS = (
     "cache away",
@@ -54,7 +63,7 @@ class Fault(NamedTuple):
     """What becomes of an exchange (`FATES`), or happens before it (`EVENTS`).
 
     `value` is a process, a visitor or a number of seconds; of a held exchange, 1 if it is
-    delivered only after everything else.
+    delivered only after everything else; of a slow one, the milliseconds until its process goes on.
     """
 
     at: At

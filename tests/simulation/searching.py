@@ -34,6 +34,14 @@ class Findings:
     by_kind: dict[str, Found] = field(default_factory=dict)
     used: Counter[str] = field(default_factory=Counter)
 
+    def shown(self) -> str:
+        """Return each kind with its shortest schedule and what happens in it."""
+        lines: list[str] = []
+        for kind, found in sorted(self.by_kind.items(), key=lambda item: -item[1].count):
+            lines += [f"\n-- {kind}: {found.count}", found.text, str(found.schedule)]
+            lines += [f"    # {line}" for line in found.log[2:]]
+        return "\n".join(lines)
+
 
 class Search:
     """Runs schedules on one stage."""

@@ -72,7 +72,7 @@ class World:
         self.snapshot: Any = None
         self.log: list[str] = []
         self.trouble_seconds = -1000.0
-        self.has_had_trouble = False
+        self.has_had_trouble = self.has_database_failed = False
         #: Whether both stores are there, and have been for a while.
         self.is_calm = False
         self._values = itertools.count(1)
@@ -113,7 +113,7 @@ class World:
         if kind == "cache":
             self.trouble_seconds = self.clock.seconds
         else:
-            self.ledger.has_database_failed = True
+            self.has_database_failed = self.ledger.has_database_failed = True
 
     def note_synchronized(self) -> None:
         """Note that nothing waits in the cache."""
@@ -217,13 +217,22 @@ class World:
                 request.ledger.check_refused(request.key, request.what, reading, request.promises)
         elif not isinstance(error, SessionStoreUnavailable):
             request.ledger.violated(f"{request.op.kind} raises {type(error).__name__}", str(error))
-        elif not self.may_be_unavailable():
-            when = "when all is well" if self.is_calm else "without a fault"
+        elif not self.may_be_unavailable(request.op.kind):
+            when = (
+                "when all is well"
+                if self.is_calm
+                else "though the database is there"
+                if self.has_had_trouble
+                else "without a fault"
+            )
             request.ledger.violated(f"{request.op.kind} is unavailable {when}", str(error))
 
-    def may_be_unavailable(self) -> bool:
+    def may_be_unavailable(self, kind: str) -> bool:
         """Tell whether something happened that makes a store unavailable."""
-        return not self.is_calm and self.has_had_trouble
+        if self.is_calm or not self.has_had_trouble:
+            return False
+        is_of_visitor = kind in ("load", "save", "remove", "touch", "create", "login", "logout")
+        return self.has_database_failed or not is_of_visitor or self.ledger.is_cache_alone
 
     def undo(self, actor: Actor) -> None:
         """Roll back an actor's transaction, as a view that fails does."""
