@@ -5,6 +5,7 @@ When the layers below the session stores change, this file is what has to follow
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Generator
 from dataclasses import replace
 from importlib import import_module
@@ -19,6 +20,7 @@ from django_elasticache_sessions import synchronization as synchronizing
 from django_elasticache_sessions.conf import get_configuration
 from django_elasticache_sessions.drivers import sync
 from django_elasticache_sessions.exceptions import DatabaseUnavailable, SessionStoreUnavailable
+from django_elasticache_sessions.keyring import KeyRing
 from django_elasticache_sessions.operations import Step
 from django_elasticache_sessions.scripts import BY_SHA
 
@@ -37,6 +39,8 @@ CACHE_ALIAS = "sessions"
 Kind = Literal["cache", "database", "other"]
 Sub = Generator[Step, Any, Any]
 
+ENCRYPTION_KEYS = [b64encode(bytes([number]) * 32).decode() for number in (2, 1)]
+_configurations: dict[bool, Any] = {}
 #: Servers by port, for the lines that lead to them.
 _servers: dict[int, Server] = {}
 
@@ -132,6 +136,16 @@ def install(servers: list[Server]) -> None:
     sync.Line = SimulatedLine  # type: ignore[misc]
     conf._patience = lambda alias: PATIENCE_SECONDS
     conf._outline = conf._current = None
+    current = get_configuration()
+    # What the sessions at the beginning are encrypted with is now the older of two keys.
+    _configurations[True] = current
+    older = KeyRing.from_secrets(current.options.encryption_keys[1:])
+    _configurations[False] = replace(current, policy=replace(current.policy, ring=older))
+
+
+def use_keys(*, is_new: bool) -> None:
+    """Have sessions be encrypted with the new key, or be as before there was one."""
+    conf._current = _configurations[is_new]
 
 
 def uninstall() -> None:
@@ -222,9 +236,9 @@ def end_all(session_keys: list[str]) -> Sub:
     return live._end_all([sid_of(key) for key in session_keys], "ended")
 
 
-def end_for_user(user_id: str) -> Sub:
-    """Sign a user out everywhere; returns how many sessions ended."""
-    return live._end_for_user(user_id, None, "ended")
+def end_for_user(user_id: str, keep: str | None = None) -> Sub:
+    """Sign a user out everywhere, but for one session; returns how many sessions ended."""
+    return live._end_for_user(user_id, keep and sid_of(keep), "ended")
 
 
 def rekey_all() -> Sub:

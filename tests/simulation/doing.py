@@ -118,18 +118,30 @@ def end_both(request: Request) -> Steps:
 
 def end_for_user(request: Request) -> Steps:
     """Sign the user out everywhere."""
-    began = request.now
-    for session, is_certain in request.ledger.sessions_of(USER, began):
-        promise = request.promise(End, session.ends, by="end_for_user")
-        if not is_certain:
-            promise.state, promise.done = State.UNKNOWN, request.now
-    known = {id(session) for session in request.ledger.sessions}
-    yield from adapter.end_for_user(USER)
-    for session, _ in request.ledger.sessions_of(USER, request.now):
-        if id(session) not in known or not any(end.by == "end_for_user" for end in session.ends):
+    yield from _signed_out(request, None)
+
+
+def end_others(request: Request) -> Steps:
+    """Sign the user out everywhere else, as after a change of password."""
+    yield from _signed_out(request, request.key)
+
+
+def _signed_out(request: Request, kept: Key | None) -> Steps:
+    began, ledger = request.now, request.ledger
+    for session, is_certain in ledger.sessions_of(USER, began):
+        if kept is None or session is not kept.session:
+            promise = request.promise(End, session.ends, by="end_for_user")
+            if not is_certain:
+                promise.state, promise.done = State.UNKNOWN, request.now
+    promised = {id(session) for session, _ in ledger.sessions_of(USER, began)}
+    yield from adapter.end_for_user(USER, kept and kept.text)
+    for session, _ in ledger.sessions_of(USER, request.now):
+        # Begun since, or the one to keep if its id is another by now.
+        is_left = kept is not None and session is kept.session and kept.left
+        if id(session) not in promised or is_left:
             unknown = End(began=began, state=State.UNKNOWN, done=request.now, by="end_for_user")
             session.ends.append(unknown)
-    request.ledger.sign_outs.append((began, request.now))
+    ledger.sign_outs.append((began, request.now))
 
 
 def synchronize(request: Request) -> Steps:
@@ -248,6 +260,7 @@ OPERATIONS: dict[str, Callable[[Request], Steps]] = {
     "end": end,
     "end both": end_both,
     "end for user": end_for_user,
+    "end others": end_others,
     "synchronize": synchronize,
     "prune": prune,
     "rekey": rekey,

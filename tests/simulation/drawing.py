@@ -31,7 +31,7 @@ class Theme(NamedTuple):
 
 _USUAL = (
     *("load", "load", "save", "save", "save", "remove", "touch", "create"),
-    *("rotate", "login", "login", "logout", "end", "end both", "end for user"),
+    *("rotate", "login", "login", "logout", "end", "end both", "end for user", "end others"),
 )
 _STAFF = ("synchronize", "prune", "rekey")
 _EXCHANGE_FAULTS = (*FATES, "release", "jump")

@@ -10,7 +10,7 @@ from typing import Protocol
 from . import adapter, events
 from .ledger import Violation
 from .promises import Key, State
-from .schedule import FATES, At, Fault, Op, Schedule
+from .schedule import EVERYBODY, FATES, At, Fault, Op, Schedule
 from .stage import Stage
 from .world import Actor, World
 
@@ -146,7 +146,16 @@ def _settle(world: World) -> None:
     events.EVENTS["join"](world, 0)
     world.away.clear()
     world.pass_time(adapter.CALM_SECONDS)
+    world.is_settled = True
     _look(world, " afterwards", world.processes)
+    if world.stage.engine == "cached_db" and world.stage.writes == "through":
+        # Whoever reads a session brings what waits into the database: no command is needed.
+        world.ledger.note_synchronized(world.tick)
+        world.away.add(("cache", EVERYBODY))
+        phase, last = " in the row, before syncsessions", world.processes[-1:]
+        _look(world, phase, last, may_be_unavailable=True)
+        world.away.clear()
+        world.pass_time(adapter.CALM_SECONDS)
     if world.stage.engine == "cached_db":
         _bring_together(world)
         _look(world, " after syncsessions", world.processes[::-1])
@@ -155,7 +164,7 @@ def _settle(world: World) -> None:
         world.pass_time(adapter.CALM_SECONDS)
         _look(world, " after a late delivery", world.processes[:1])
     if world.stage.engine == "cached_db" and not world.ledger.violations:
-        world.away.add(("database", -1))
+        world.away.add(("database", EVERYBODY))
         _look(world, " in the cache alone", world.processes[-1:], may_be_unavailable=True)
         world.away.clear()
         world.pass_time(adapter.CALM_SECONDS)

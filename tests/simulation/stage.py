@@ -77,6 +77,7 @@ class Stage:
                 "FALLBACK_DATABASE": self.alias,
                 "FALLBACK_WRITES": self.writes,
                 "INDEX_BUCKETS": 1,
+                "ENCRYPTION_KEYS": adapter.ENCRYPTION_KEYS,
             },
         }
 

@@ -75,10 +75,14 @@ class World:
         self.has_had_trouble = self.has_database_failed = False
         #: Whether both stores are there, and have been for a while.
         self.is_calm = False
+        #: Whether everybody has had the time to notice everything.
+        self.is_settled = False
         self._values = itertools.count(1)
         self.primary = stage.servers[0]
+        adapter.use_keys(is_new=False)
         for op in _OPENING:
             self.do(self.processes[0], op)
+        adapter.use_keys(is_new=True)
         self.pass_time(adapter.CALM_SECONDS)
 
     # What the operations ask.
@@ -100,15 +104,20 @@ class World:
 
     def is_unnoticed(self, began_seconds: float) -> bool:
         """Tell whether the cache was in trouble so shortly before that others may not know."""
-        return self.trouble_seconds >= began_seconds - adapter.UNNOTICED_SECONDS
+        return (
+            not self.is_settled
+            and self.trouble_seconds >= began_seconds - adapter.UNNOTICED_SECONDS
+        )
 
     def is_crosswise(self, actor: Actor) -> bool:
         """Tell whether an actor is without the database, and the cache was away for somebody."""
         is_without = actor.process.is_without_database or self.is_away("database", actor)
-        return is_without and self.trouble_seconds > 0
+        return is_without and self.trouble_seconds > 0 and not self.is_settled
 
     def note_trouble(self, kind: str) -> None:
         """Note that a store failed somebody."""
+        if self.is_settled:
+            return
         self.has_had_trouble = True
         if kind == "cache":
             self.trouble_seconds = self.clock.seconds
@@ -229,8 +238,8 @@ class World:
 
     def may_be_unavailable(self, kind: str) -> bool:
         """Tell whether something happened that makes a store unavailable."""
-        if self.is_calm or not self.has_had_trouble:
-            return False
+        if self.is_settled or not self.has_had_trouble:
+            return not self.is_calm and self.is_settled
         is_of_visitor = kind in ("load", "save", "remove", "touch", "create", "login", "logout")
         return self.has_database_failed or not is_of_visitor or self.ledger.is_cache_alone
 
@@ -255,6 +264,9 @@ class World:
         request.give_up()
         if killed.is_process:
             actor.process.begin(actor.process.server)
+            for other in self.actors:
+                if other is not actor and other.process is actor.process and other.steps:
+                    self._die(other, Killed(is_process=False))
         if actor.transaction is None:
             self.stage.hang_up(actor.index)
             actor.around = None
