@@ -99,9 +99,8 @@ def end(request: Request) -> Steps:
     promise = request.promise(End, key.session.ends, by="staff")
     count = yield from adapter.end_all([key.text])
     reading = request.reading(mark)
-    if not count:
+    if not count and request.ledger.may_be_dead(key, reading, request.promises):
         promise.state, promise.done = State.UNKNOWN, request.now
-        request.ledger.check_refused(key, "staff's end", reading, request.promises)
     else:
         _name_left(request, key, promise)
 

@@ -38,6 +38,8 @@ def answer(world: World, actor: Actor, kind: adapter.Kind, fate: Fault | None) -
     if world.is_away(kind, actor):
         world.note_trouble(kind)
         raise _failed(world, actor, kind, "away")
+    if kind == "database" and actor.has_lost_connection:
+        raise adapter.problem(kind, "the connection was lost in a transaction")
     name = fate.kind if fate else ""
     world.log.append(f"{actor.at} {actor.request.op.kind}: {shown(actor.step)} {name}".rstrip())
     if not fate or name == "slow":
@@ -93,8 +95,6 @@ def _done(world: World, actor: Actor, kind: adapter.Kind) -> Any:
         result = adapter.run(actor.process, actor.step)
         actor.request.cache_exchanges += 1
         return result
-    if actor.has_lost_connection:
-        raise adapter.problem("database", "the connection was lost in a transaction")
     others = [other for other in world.actors if other is not actor and other.around]
     try:
         result = _stated(world, actor)

@@ -158,17 +158,19 @@ def _settle(world: World) -> None:
         world.pass_time(adapter.CALM_SECONDS)
     if world.stage.engine == "cached_db":
         _bring_together(world)
-        _look(world, " after syncsessions", world.processes[::-1])
+        if world.stage.writes == "behind":
+            _look(world, " after syncsessions", world.processes[::-1])
     if world.held:
         events.release(world, is_end=True)
         world.pass_time(adapter.CALM_SECONDS)
         _look(world, " after a late delivery", world.processes[:1])
+        if world.stage.engine == "cached_db":
+            _bring_together(world)
     if world.stage.engine == "cached_db" and not world.ledger.violations:
         world.away.add(("database", EVERYBODY))
         _look(world, " in the cache alone", world.processes[-1:], may_be_unavailable=True)
         world.away.clear()
         world.pass_time(adapter.CALM_SECONDS)
-        _bring_together(world)
         for server in world.stage.servers:
             server.client.flushall()
         _look(world, " in the row alone", world.processes[:1])

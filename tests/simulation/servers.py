@@ -35,6 +35,7 @@ for _, key in ipairs(redis.call('KEYS', '*')) do
   end
 end
 """
+_COARSE_SECONDS = 25
 #: By key: what DUMP returned, and when it expires by the simulated clock; 0 for never.
 Snapshot = dict[bytes, tuple[bytes, float]]
 
@@ -52,12 +53,12 @@ class Server:
         }
         for source in sources:
             self.client.script_load(_simulated(source))
-        self._number = 0
         self.reset()
 
     def reset(self) -> None:
         """Forget everything but the scripts."""
         self.client.flushall()
+        self._owed_seconds = 0.0
         self._number = 0
         self._note_id(before="0" * 40)
 
@@ -73,8 +74,11 @@ class Server:
         return ("MSET", TIME_KEY, str(self.clock.microseconds), INFO_KEY, self.info)
 
     def pass_time(self, seconds: float) -> None:
-        """Have keys expire as if so much time had passed."""
-        self.client.eval(_PASS_TIME, 0, int(seconds * 1000))
+        """Have keys expire as if so much time had passed, though not to the second."""
+        self._owed_seconds += seconds
+        if self._owed_seconds >= _COARSE_SECONDS:
+            self.client.eval(_PASS_TIME, 0, int(self._owed_seconds * 1000))
+            self._owed_seconds = 0.0
 
     def take_snapshot(self) -> Snapshot:
         """Return all that is stored."""

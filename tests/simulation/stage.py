@@ -115,9 +115,15 @@ class Stage:
 
     def hang_up(self, actor: int) -> None:
         """Cut an actor's connection; what was not committed is rolled back."""
-        connection = self._connections.pop(actor, None)
-        if connection is not None and connection.connection is not None:
-            connection.connection.close()
+        connection = self._connections.get(actor)
+        if connection is None or connection.connection is None:
+            return
+        # As if it were a new connection, which takes PostgreSQL some time.
+        connection.connection.rollback()
+        connection.in_atomic_block = connection.needs_rollback = False
+        connection.savepoint_ids, connection.run_on_commit = [], []
+        connection.atomic_blocks = []
+        connection.set_autocommit(True)
 
     def run_late(self, server: Server, step: Any) -> None:
         """Do a step that its process does not wait for any more."""
@@ -136,7 +142,7 @@ def _hasten(settings: dict[str, Any], vendor: Vendor) -> None:
         }
     elif vendor == "postgresql":
         settings["OPTIONS"] = {
-            "options": "-c lock_timeout=30ms -c synchronous_commit=off",
+            "options": "-c lock_timeout=10ms -c synchronous_commit=off",
         }
 
 

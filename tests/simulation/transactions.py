@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -65,8 +64,7 @@ class Commit(_Step):
         """Do it, so that the process does not know; nothing runs after it."""
         connection = connections[self.alias]
         connection.run_on_commit = []
-        with suppress(DatabaseError):
-            connection.connection.commit()
+        connection.connection.commit()
 
 
 def begin(request: Request) -> Steps:

@@ -296,5 +296,5 @@ class World:
         """Have time pass, for the servers too."""
         self.clock.seconds += seconds
         if seconds >= 1:
-            for server in self.stage.servers:
+            for server in {self.primary, *(process.server for process in self.processes)}:
                 server.pass_time(seconds)
