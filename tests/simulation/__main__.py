@@ -61,7 +61,7 @@ def _search(options: argparse.Namespace, engine: str, writes: str) -> int:
         search = Search(stage, options.without)
         for _ in _steps(options, search):
             if search.findings.schedules % 500 == 0:
-                print(".", end="", file=sys.stderr, flush=True)
+                sys.stderr.write(".")
     _report(f"{engine} {writes} {options.database}", search, time.perf_counter() - began)
     return 1 if search.findings.by_kind else 0
 
@@ -77,9 +77,13 @@ def _report(mode: str, search, seconds: float) -> None:  # type: ignore[no-untyp
     findings = search.findings
     total = sum(found.count for found in findings.by_kind.values())
     rate = findings.schedules / seconds
-    print(f"\n== {mode}: {total} violations in {findings.schedules} schedules ({rate:.0f}/s)")
-    print(f"   rules that were needed: {dict(findings.used) or 'none'}")
-    print(findings.shown())
+    lines = [
+        f"\n== {mode}: {total} violations in {findings.schedules} schedules ({rate:.0f}/s)",
+        f"   rules that were needed: {dict(findings.used) or 'none'}",
+        findings.shown(),
+    ]
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

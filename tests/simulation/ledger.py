@@ -222,7 +222,7 @@ class Ledger:
 
     def _is_hidden(self, write: Write, reading: Reading) -> bool:
         around = write.transaction
-        if around is None or around.owner == reading.reader and around.state is State.RUNNING:
+        if around is None or (around.owner == reading.reader and around.state is State.RUNNING):
             return False
         if around.state is State.UNDONE:
             return True

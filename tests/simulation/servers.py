@@ -83,7 +83,8 @@ class Server:
     def take_snapshot(self) -> Snapshot:
         """Return all that is stored."""
         now = self.clock.seconds
-        keys = [key for key in self.client.keys() if not key.startswith(b"simulated:")]
+        everything: list[bytes] = self.client.keys()
+        keys = [key for key in everything if not key.startswith(b"simulated:")]
         expiries = {key: self.client.pttl(key) for key in keys}
         return {
             key: (self.client.dump(key), now + left / 1000 if left > 0 else 0)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from .schedule import At, Schedule
 
 #: Simulations that one shrinking may take.
-_MOST_RUNS = 400
+_MOST_RUNS = 200
 
 
 def shrink(schedule: Schedule, is_bad: Callable[[Schedule], bool]) -> Schedule:
@@ -41,22 +41,26 @@ def _with_fewer_actors(schedule: Schedule) -> Iterator[Schedule]:
     last = len(schedule.actors) - 1
     for index in range(last + 1):
         if last and schedule.actors[index]:
-            actors = schedule.actors[:index] + ((),) + schedule.actors[index + 1 :]
+            actors = (*schedule.actors[:index], (), *schedule.actors[index + 1 :])
             yield _trimmed(replace(schedule, actors=actors))
 
 
 def _trimmed(schedule: Schedule) -> Schedule:
-    """Leave out actors at the end that do nothing."""
+    """Leave out actors at the end that do nothing, and decisions that are never met."""
     actors = schedule.actors
     while actors and not actors[-1]:
         actors = actors[:-1]
     kept = len(actors)
+
+    def is_met(at: At) -> bool:
+        return at[0] < kept and at[1] < len(actors[at[0]])
+
     return replace(
         schedule,
         actors=actors,
         processes=schedule.processes[:kept],
-        switches=tuple(s for s in schedule.switches if s.at[0] < kept and s.to < kept),
-        faults=tuple(fault for fault in schedule.faults if fault.at[0] < kept),
+        switches=tuple(s for s in schedule.switches if is_met(s.at) and s.to < kept),
+        faults=tuple(fault for fault in schedule.faults if is_met(fault.at)),
     )
 
 
