@@ -33,6 +33,8 @@ PATIENCE_SECONDS = 0.25
 UNNOTICED_SECONDS = homes.RECONCILE_SECONDS
 #: After so long no breaker is open, and nothing is left alone.
 CALM_SECONDS = 10
+#: Whether staff's name for a session, its id, stays the same through a rotation.
+ROTATION_KEEPS_ID = False
 SOURCES = [script.source for script in BY_SHA.values()]
 LOGGERS = ("django_elasticache_sessions", "django.security.SuspiciousSession")
 CACHE_ALIAS = "sessions"

@@ -101,7 +101,7 @@ def end(request: Request) -> Steps:
     reading = request.reading(mark)
     if not count and request.ledger.may_be_dead(key, reading, request.promises):
         promise.state, promise.done = State.UNKNOWN, request.now
-    else:
+    elif not adapter.ROTATION_KEEPS_ID:
         _name_left(request, key, promise)
 
 
@@ -111,8 +111,9 @@ def end_both(request: Request) -> Steps:
     for key in keys:
         request.promise(End, key.session.ends, by="staff, many")
     yield from adapter.end_all([key.text for key in keys])
-    for key, promise in zip(keys, request.promises, strict=True):
-        _name_left(request, key, promise)
+    if not adapter.ROTATION_KEEPS_ID:
+        for key, promise in zip(keys, request.promises, strict=True):
+            _name_left(request, key, promise)
 
 
 def end_for_user(request: Request) -> Steps:
@@ -136,7 +137,8 @@ def _signed_out(request: Request, kept: Key | None) -> Steps:
     yield from adapter.end_for_user(USER, kept and kept.text)
     for session, _ in ledger.sessions_of(USER, request.now):
         # Begun since, or the one to keep if its id is another by now.
-        is_left = kept is not None and session is kept.session and kept.left
+        is_kept = kept is not None and session is kept.session
+        is_left = is_kept and kept.left and not adapter.ROTATION_KEEPS_ID
         if id(session) not in promised or is_left:
             unknown = End(began=began, state=State.UNKNOWN, done=request.now, by="end_for_user")
             session.ends.append(unknown)

@@ -147,11 +147,14 @@ def draw(
 def _ops(rng: random.Random, kinds: tuple[str, ...], theme: Theme) -> tuple[Op, ...]:
     # Two visitors who do the same things; most of all one of them.
     visitor = rng.choice((0, 0, 1))
+    has_transaction = theme.has_transactions and rng.random() < 0.7
+    # No command runs in the transaction of a request.
+    kinds = _USUAL if has_transaction else kinds
     ops = [
         Op(rng.choice(kinds), visitor if rng.random() < 0.8 else rng.randrange(2), _field(rng))
         for _ in range(rng.randint(1, 3))
     ]
-    if theme.has_transactions and rng.random() < 0.7:
+    if has_transaction:
         begin = rng.randrange(len(ops))
         last = rng.randint(begin + 1, len(ops))
         ops.insert(last, Op(rng.choice(("commit", "rollback"))))

@@ -231,13 +231,24 @@ class Ledger:
     def check_accepted(self, key: Key, what: str, reading: Reading) -> None:
         """Hold an acknowledged save or rotation against the ends of its session."""
         reason = self.must_be_dead(key, reading)
-        if reason and not (reading.is_crosswise and self.allows("cut off crosswise")):
+        if not reason:
+            return
+        is_crosswise = reading.is_crosswise and self.allows("cut off crosswise")
+        is_unnoticed = self.is_behind and reading.is_unnoticed and self.allows("unnoticed")
+        if not (is_crosswise or is_unnoticed):
             self.violated(f"a {what} of a dead session is acknowledged ({reason})", key.text[:6])
 
     def check_refused(self, key: Key, what: str, reading: Reading, own: Iterable[Promise]) -> None:
         """Hold "the session has ended", answered to a save or rotation, against its ends."""
         if not self.may_be_dead(key, reading, own):
             self.violated(f"a {what} of a living session is refused", key.text[:6])
+
+    def waits(self, key: Key | None) -> bool:
+        """Tell whether something of a session may be in the cache alone."""
+        return key is not None and any(
+            promise.state is State.ACKNOWLEDGED and not promise.is_safe
+            for promise in (*key.session.promises(), key.made)
+        )
 
     def sessions_of(self, user: str, tick: float) -> Iterator[tuple[Session, bool]]:
         """Yield sessions that may be a user's, and whether they are for certain."""

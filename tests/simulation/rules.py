@@ -8,11 +8,15 @@ from __future__ import annotations
 RULES = {
     "unnoticed": (
         "For up to one second after the cache was unreachable for one process, or another server "
-        "became the cache, the others may read an older hash."
+        "became the cache, the others may go by an older hash: read it, or save behind to it."
     ),
     "waiting in the cache": (
         "What was saved in the cache alone (the database was unavailable, or saves are "
         "write-behind) is lost with the cache until it has been brought into the database."
+    ),
+    "waiting out of reach": (
+        "While the cache is unreachable, a session that waits in it for the database may be "
+        "unavailable (HTTP 503): nobody can tell what it holds."
     ),
     "row alone": (
         "A process that cannot reach the cache reads the row, which lacks what waits in the cache."

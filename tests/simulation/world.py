@@ -18,6 +18,7 @@ from .schedule import EVERYBODY, At, Fault, Op, Schedule
 from .stage import Stage
 from .transactions import TRANSACTIONS
 
+_OF_VISITORS = ("load", "save", "remove", "touch", "create", "rotate", "login", "logout")
 _ALL = {**OPERATIONS, **TRANSACTIONS}
 _OPENING = (Op("login", 0), Op("create", 1))
 
@@ -226,7 +227,7 @@ class World:
                 request.ledger.check_refused(request.key, request.what, reading, request.promises)
         elif not isinstance(error, SessionStoreUnavailable):
             request.ledger.violated(f"{request.op.kind} raises {type(error).__name__}", str(error))
-        elif not self.may_be_unavailable(request.op.kind):
+        elif not self.may_be_unavailable(request):
             when = (
                 "when all is well"
                 if self.is_calm
@@ -236,12 +237,15 @@ class World:
             )
             request.ledger.violated(f"{request.op.kind} is unavailable {when}", str(error))
 
-    def may_be_unavailable(self, kind: str) -> bool:
+    def may_be_unavailable(self, request: Request) -> bool:
         """Tell whether something happened that makes a store unavailable."""
         if self.is_settled or not self.has_had_trouble:
             return not self.is_calm and self.is_settled
-        is_of_visitor = kind in ("load", "save", "remove", "touch", "create", "login", "logout")
-        return self.has_database_failed or not is_of_visitor or self.ledger.is_cache_alone
+        if self.has_database_failed or self.ledger.is_cache_alone:
+            return True
+        if request.op.kind not in _OF_VISITORS:
+            return True
+        return self.ledger.waits(request.key) and self.ledger.allows("waiting out of reach")
 
     def undo(self, actor: Actor) -> None:
         """Roll back an actor's transaction, as a view that fails does."""
