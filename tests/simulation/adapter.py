@@ -1,0 +1,262 @@
+"""Every touch of the package's internals: what a process knows, and how its steps are done.
+
+When the layers below the session stores change, this file is what has to follow.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Generator
+from dataclasses import replace
+from importlib import import_module
+from typing import Any, Literal
+
+from django.conf import settings
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from django_elasticache_sessions import conf, dialects, homes, live, operations, rekey
+from django_elasticache_sessions import synchronization as synchronizing
+from django_elasticache_sessions.conf import get_configuration
+from django_elasticache_sessions.drivers import sync
+from django_elasticache_sessions.exceptions import DatabaseUnavailable, SessionStoreUnavailable
+from django_elasticache_sessions.keyring import KeyRing
+from django_elasticache_sessions.operations import Step
+from django_elasticache_sessions.scripts import BY_SHA
+
+from .clock import Clock
+from .servers import Server, parsed_reply
+
+#: How long a process waits for an answer, in seconds.
+PATIENCE_SECONDS = 0.25
+#: How long a process may not notice that others could not reach the cache.
+UNNOTICED_SECONDS = homes.RECONCILE_SECONDS
+#: After so long no breaker is open, and nothing is left alone.
+CALM_SECONDS = 10
+#: Whether staff's name for a session, its id, stays the same through a rotation.
+ROTATION_KEEPS_ID = False
+SOURCES = [script.source for script in BY_SHA.values()]
+LOGGERS = ("django_elasticache_sessions", "django.security.SuspiciousSession")
+CACHE_ALIAS = "sessions"
+Kind = Literal["cache", "database", "other"]
+Sub = Generator[Step, Any, Any]
+
+ENCRYPTION_KEYS = [b64encode(bytes([number]) * 32).decode() for number in (2, 1)]
+_configurations: dict[bool, Any] = {}
+#: What was entered last, if anything.
+_entered: list[Any] = []
+#: Servers by port, for the lines that lead to them.
+_servers: dict[int, Server] = {}
+
+
+class SimulatedLine(sync.Line):
+    """A connection to a server that is told the time before each exchange."""
+
+    def exchange(self, commands: Any, limit: int) -> list[Any]:
+        """See Line.exchange()."""
+        server = _servers[self._connection.port]  # type: ignore[attr-defined]
+        sent = (server.state(), *server.translate(commands))
+        _, *replies = super().exchange(sent, limit)
+        return [parsed_reply(*pair) for pair in zip(commands, replies, strict=True)]
+
+
+class CollectingDriver:
+    """Stands in for a process's driver; while a transaction commits, only takes note of work."""
+
+    def __init__(self, driver: sync.Driver) -> None:
+        """Take the driver that does the work."""
+        self.driver = driver
+        self.collected: list[Sub] | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        """Be the driver for everything else."""
+        return getattr(self.driver, name)
+
+    def run(self, operation: Sub) -> Any:
+        """Run an operation, or leave it to the scheduler."""
+        if self.collected is None:
+            return self.driver.run(operation)
+        self.collected.append(operation)
+        return None
+
+
+class Process:
+    """What one process knows, and the server that it reaches."""
+
+    def __init__(self, alias: str, server: Server) -> None:
+        """Begin a process."""
+        self._alias = alias
+        self.server = server
+        self._drivers: dict[int, CollectingDriver] = {}
+        self.homes = homes.Homes(alias)
+        self.ahead_seconds = 0.0
+        #: Whether the database failed it when last asked.
+        self.is_without_database = False
+
+    def begin(self, server: Server) -> None:
+        """Be a new process, over connections that are there already."""
+        self.server = server
+        self.homes = homes.Homes(self._alias)
+        self.ahead_seconds = 0.0
+        self.is_without_database = False
+        for driver in self._drivers.values():
+            driver.collected = None
+            for line in driver._idle:
+                line.origin = type(line.origin)()
+
+    @property
+    def driver(self) -> CollectingDriver:
+        """The driver for the server that the process reaches."""
+        port = self.server.valkey.port
+        if port not in self._drivers:
+            self._drivers[port] = make_driver(self.server)
+        return self._drivers[port]
+
+    def close(self) -> None:
+        """Hang up."""
+        for driver in self._drivers.values():
+            driver.close()
+
+    def enter(self, connection: BaseDatabaseWrapper, clock: Clock) -> None:
+        """Have what runs now be of this process, with a database connection of its own."""
+        state = (self.server, self.homes, connection, self.ahead_seconds)
+        if _entered == [state]:
+            return
+        _entered[:] = [state]
+        clock.ahead_seconds = self.ahead_seconds
+        sync._drivers[CACHE_ALIAS] = self.driver  # type: ignore[assignment]
+        homes._homes[CACHE_ALIAS, self._alias] = self.homes
+        connections[self._alias] = connection
+
+
+def make_driver(server: Server) -> CollectingDriver:
+    """Make a driver that leads to a server; `CACHES` has an alias named by its port."""
+    driver = sync.make_driver(str(server.valkey.port))
+    assert isinstance(driver, sync.Driver)
+    return CollectingDriver(driver)
+
+
+def install(servers: list[Server]) -> None:
+    """Have drivers go by the simulated clocks of servers."""
+    _servers.update({server.valkey.port: server for server in servers})
+    sync.Line = SimulatedLine  # type: ignore[misc]
+    conf._patience = lambda alias: PATIENCE_SECONDS
+    conf._outline = conf._current = None
+    current = get_configuration()
+    # What the sessions at the beginning are encrypted with is now the older of two keys.
+    _configurations[True] = current
+    older = KeyRing.from_secrets(current.options.encryption_keys[1:])
+    _configurations[False] = replace(current, policy=replace(current.policy, ring=older))
+
+
+def use_keys(*, is_new: bool) -> None:
+    """Have sessions be encrypted with the new key, or be as before there was one."""
+    conf._current = _configurations[is_new]
+
+
+def uninstall() -> None:
+    """Undo install()."""
+    _entered.clear()
+    _servers.clear()
+    sync.Line = SimulatedLine.__base__  # type: ignore[misc,assignment]
+    conf._patience = _PATIENCE
+    conf._outline = conf._current = None
+    sync._drivers.clear()
+    homes._homes.clear()
+
+
+def set_database_clock(vendor: str, microseconds: int) -> None:
+    """Have statements go by a time."""
+    now = str(microseconds // 1_000_000)
+    dialect = dialects.DIALECTS[vendor]
+    if dialect.now != now:
+        dialects.DIALECTS[vendor] = replace(dialect, now=now)
+
+
+def free_database_clock(vendor: str) -> None:
+    """Have statements go by the database's clock again."""
+    dialects.DIALECTS[vendor] = _DIALECTS[vendor]
+
+
+def kind_of(step: Step) -> Kind:
+    """Tell which store a step asks."""
+    if isinstance(step, tuple):
+        return "cache"
+    return "database" if hasattr(step, "alias") else "other"
+
+
+def run(process: Process, step: Step) -> Any:
+    """Do a step, and return what its operation is told."""
+    return process.driver._exchange(step) if isinstance(step, tuple) else step.run()
+
+
+def problem(kind: Kind, text: str) -> Exception:
+    """Return what an operation is told when an exchange failed."""
+    return (SessionStoreUnavailable if kind == "cache" else DatabaseUnavailable)(text)
+
+
+def is_database_problem(error: Exception) -> bool:
+    """Tell whether a statement was refused, by a lock for instance."""
+    return isinstance(error, DatabaseUnavailable)
+
+
+# What can be done with sessions.
+
+
+def new_store(session_key: str | None) -> Any:
+    """Return the session of a request."""
+    return import_module(settings.SESSION_ENGINE).SessionStore(session_key)
+
+
+def contents(store: Any) -> dict[str, Any] | None:
+    """Return what a loaded session holds, `None` if it is missing."""
+    if store.session_key is None:
+        return None
+    data = store._session_cache
+    found = {name: data[name] for name in list(data)}
+    return None if store.session_key is None else found
+
+
+def sid_of(session_key: str) -> str:
+    """Return the id by which staff name a session."""
+    return get_configuration().naming.session(session_key).sid
+
+
+def hash_key_of(session_key: str) -> str:
+    """Return where a session is kept in the cache."""
+    return get_configuration().naming.session(session_key).hash_key
+
+
+def synchronize() -> Sub:
+    """Do what `syncsessions` does; returns how many sessions are left waiting."""
+    done = yield from synchronizing._synchronize(homes.get_homes(), 200)
+    return done.waiting
+
+
+def prune() -> Sub:
+    """Do what `clearsessions` does."""
+    return new_store(None)._operations.prune(get_configuration().naming)
+
+
+def end_all(session_keys: list[str]) -> Sub:
+    """End sessions as staff does; returns how many there were."""
+    return live._end_all([sid_of(key) for key in session_keys], "ended")
+
+
+def end_for_user(user_id: str, keep: str | None = None) -> Sub:
+    """Sign a user out everywhere, but for one session; returns how many sessions ended."""
+    return live._end_for_user(user_id, keep and sid_of(keep), "ended")
+
+
+def rekey_all() -> Sub:
+    """Do what `rekeysessions` does."""
+    configuration = get_configuration()
+    if settings.SESSION_ENGINE == conf.CACHED_DB_ENGINE:
+        yield from rekey._rekey_rows(configuration, 200, lambda tally: None, dry_run=False)
+    _, names = yield from operations.scan(configuration.naming, b"0", 200)
+    if names:
+        yield from rekey._rekey(configuration, names, dry_run=False)
+
+
+_PATIENCE = conf._patience
+_DIALECTS = dict(dialects.DIALECTS)

@@ -1,0 +1,268 @@
+"""What actors do: each a generator of steps that tells the ledger what it promises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from . import adapter
+from .ledger import USER_FIELD
+from .promises import End, Key, Login, Promise, State, Write
+from .requests import Request, Steps
+
+USER = "1"
+
+
+def load(request: Request) -> Steps:
+    """Read the session."""
+    yield from _opened(request)
+
+
+def save(request: Request) -> Steps:
+    """Read the session and set a key."""
+    store = yield from _opened(request)
+    if store is None:
+        return
+    if request.key is None:
+        yield from _saved_first(request, store)
+        return
+    store[request.op.field] = _written(request, request.world.new_value())
+    yield from _saved(request, store)
+
+
+def remove(request: Request) -> Steps:
+    """Read the session and remove a key."""
+    store = yield from _opened(request)
+    if store is None or request.key is None:
+        return
+    if request.op.field in store._session_cache:
+        del store[request.op.field]
+        _written(request, None)
+    yield from _saved(request, store)
+
+
+def touch(request: Request) -> Steps:
+    """Read the session and put off its expiry."""
+    store = yield from _opened(request)
+    if store is not None and request.key is not None:
+        yield from _saved(request, store)
+
+
+def create(request: Request) -> Steps:
+    """Begin a session, whatever the visitor had."""
+    request.key = None
+    yield from _saved_first(request, adapter.new_store(None))
+
+
+def rotate(request: Request) -> Steps:
+    """Give the session another key."""
+    store = yield from _opened(request)
+    if store is not None and request.key is not None:
+        yield from _rotated(request, store)
+        yield from _saved(request, store)
+
+
+def login(request: Request) -> Steps:
+    """Rotate, and make the session the user's."""
+    store = yield from _opened(request)
+    if store is None:
+        request.key, store = None, adapter.new_store(None)
+    if request.key is None:
+        store[USER_FIELD] = USER
+        yield from _saved_first(request, store, user=USER)
+        return
+    yield from _rotated(request, store)
+    assert request.key is not None
+    request.promise(Login, request.key.session.logins, user=USER)
+    store[USER_FIELD] = USER
+    store[request.op.field] = _written(request, request.world.new_value())
+    yield from _saved(request, store)
+
+
+def logout(request: Request) -> Steps:
+    """End the session of this request."""
+    store = yield from _opened(request)
+    if store is not None and request.key is not None:
+        key = request.key
+        promise = request.promise(End, key.session.ends, by="logout")
+        store.clear()
+        yield from store._delete(None)
+        _name_left(request, key, promise)
+
+
+def end(request: Request) -> Steps:
+    """End the session as staff does."""
+    key = request.key
+    if key is None:
+        return
+    mark = request.mark()
+    promise = request.promise(End, key.session.ends, by="staff")
+    count = yield from adapter.end_all([key.text])
+    reading = request.reading(mark)
+    if not count and request.ledger.may_be_dead(key, reading, request.promises):
+        promise.state, promise.done = State.UNKNOWN, request.now
+    elif not adapter.ROTATION_KEEPS_ID:
+        _name_left(request, key, promise)
+
+
+def end_both(request: Request) -> Steps:
+    """End the sessions of two visitors at once."""
+    keys = [key for key in map(request.world.cookie_of, (0, 1)) if key]
+    for key in keys:
+        request.promise(End, key.session.ends, by="staff, many")
+    yield from adapter.end_all([key.text for key in keys])
+    if not adapter.ROTATION_KEEPS_ID:
+        for key, promise in zip(keys, request.promises, strict=True):
+            _name_left(request, key, promise)
+
+
+def end_for_user(request: Request) -> Steps:
+    """Sign the user out everywhere."""
+    yield from _signed_out(request, None)
+
+
+def end_others(request: Request) -> Steps:
+    """Sign the user out everywhere else, as after a change of password."""
+    yield from _signed_out(request, request.key)
+
+
+def _signed_out(request: Request, kept: Key | None) -> Steps:
+    began, ledger = request.now, request.ledger
+    for session, is_certain in ledger.sessions_of(USER, began):
+        if kept is None or session is not kept.session:
+            promise = request.promise(End, session.ends, by="end_for_user")
+            if not is_certain:
+                promise.state, promise.done = State.UNKNOWN, request.now
+    promised = {id(session) for session, _ in ledger.sessions_of(USER, began)}
+    yield from adapter.end_for_user(USER, kept and kept.text)
+    for session, _ in ledger.sessions_of(USER, request.now):
+        # Begun since, or the one to keep if its id is another by now.
+        is_kept = kept is not None and session is kept.session
+        is_left = is_kept and kept.left and not adapter.ROTATION_KEEPS_ID
+        if id(session) not in promised or is_left:
+            unknown = End(began=began, state=State.UNKNOWN, done=request.now, by="end_for_user")
+            session.ends.append(unknown)
+    ledger.sign_outs.append((began, request.now))
+
+
+def synchronize(request: Request) -> Steps:
+    """Do what `syncsessions` does."""
+    began = request.now
+    waiting = yield from adapter.synchronize()
+    if not waiting:
+        request.ledger.note_synchronized(began)
+        request.world.note_synchronized()
+
+
+def prune(request: Request) -> Steps:
+    """Do what `clearsessions` does."""
+    yield from adapter.prune()
+
+
+def rekey(request: Request) -> Steps:
+    """Do what `rekeysessions` does."""
+    yield from adapter.rekey_all()
+
+
+def _name_left(request: Request, key: Key, promise: Promise) -> None:
+    """Have an end be unknown if the key that it named may have been left for another."""
+    may_be_left = any(left.is_possible(request.now, request.actor.index) for left in key.left)
+    if may_be_left and request.ledger.allows("an end under an old key"):
+        promise.state, promise.done = State.UNKNOWN, request.now
+
+
+def _opened(request: Request) -> Steps:
+    """Load the session; return its store, or `None` if it is missing."""
+    key = request.key
+    store = adapter.new_store(key.text if key else None)
+    if key is None:
+        return store
+    mark = request.mark()
+    yield from store._ensure_loaded()
+    found = adapter.contents(store)
+    request.ledger.check_reading(key, found, request.reading(mark))
+    return None if found is None else store
+
+
+def _written(request: Request, value: Any) -> Any:
+    assert request.key is not None
+    writes = request.key.session.fields.setdefault(request.op.field, [])
+    request.promise(Write, writes, value=value)
+    return value
+
+
+def _saved(request: Request, store: Any) -> Steps:
+    key = request.key
+    assert key is not None
+    request.what = "save"
+    mark = request.mark()
+    yield from store._save(False)
+    request.ledger.check_accepted(key, "save", request.reading(mark))
+
+
+def _saved_first(request: Request, store: Any, user: str = "") -> Steps:
+    made = request.promise(Promise)
+    field, value = request.op.field, request.world.new_value()
+    store[field] = value
+    write = request.promise(Write, value=value)
+    none = request.promise(Write, value=None)
+    login = request.promise(Login, user=user) if user else None
+    # It goes into the row with its session.
+    write.is_safe = none.is_safe = not (
+        request.ledger.is_cache_alone or request.ledger.has_database_failed
+    )
+    yield from store._save(False)
+    key = request.ledger.add_session(store.session_key, made)
+    key.session.fields[field] = [write]
+    for other in {"a", "b"} - {field}:
+        key.session.fields[other] = [none]
+    if login:
+        key.session.logins.append(login)
+        key.session.ends += [
+            End(began=began, state=State.UNKNOWN, done=done, by="end_for_user")
+            for began, done in request.ledger.sign_outs
+            if done > made.began
+        ]
+    request.take_cookie(key)
+
+
+def _rotated(request: Request, store: Any) -> Steps:
+    old = request.key
+    assert old is not None
+    request.what = "rotation"
+    mark = request.mark()
+    departure = request.promise(Promise, old.left)
+    own = list(request.promises)
+    is_anonymous = USER_FIELD not in store._session_cache
+    yield from store._cycle_key()
+    reading = request.reading(mark)
+    others = [left for left in old.left if left is not departure]
+    is_contested = any(left.is_possible(request.now) for left in others)
+    is_contested = is_contested and request.ledger.allows("two rotations")
+    if is_contested or (is_anonymous and request.ledger.may_be_dead(old, reading, own)):
+        # The data of a visit that ended may begin another one.
+        request.take_cookie(
+            request.ledger.add_session(store.session_key, departure, like=old.session)
+        )
+        return
+    request.ledger.check_accepted(old, "rotation", reading)
+    request.take_cookie(request.ledger.add_key(store.session_key, old.session, departure))
+
+
+OPERATIONS: dict[str, Callable[[Request], Steps]] = {
+    "load": load,
+    "save": save,
+    "remove": remove,
+    "touch": touch,
+    "create": create,
+    "rotate": rotate,
+    "login": login,
+    "logout": logout,
+    "end": end,
+    "end both": end_both,
+    "end for user": end_for_user,
+    "end others": end_others,
+    "synchronize": synchronize,
+    "prune": prune,
+    "rekey": rekey,
+}

@@ -1,0 +1,64 @@
+"""All schedules of two operations: every switch and every fault at every exchange.
+
+A schedule is run, and each of its exchanges after the last decision gives as many longer ones as
+there is to decide there: no schedule is run twice, none is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import product
+
+from .running import Outcome
+from .schedule import At, Fault, Op, Schedule, Switch
+
+_KINDS = (
+    *("load", "save", "remove", "touch", "rotate", "login", "logout"),
+    *("end", "end for user", "synchronize", "prune"),
+)
+_FATES = ("slow", "refused", "lost", "held", "killed", "killed after")
+
+
+def pairs(engine: str, writes: str, database: str) -> list[Schedule]:
+    """Return every two operations on one session, signed in and not."""
+    return [
+        Schedule(
+            actors=((Op(one, visitor),), (Op(other, visitor),)),
+            engine=engine,
+            writes=writes,
+            database=database,
+        )
+        for visitor, one, other in product((0, 1), _KINDS, _KINDS)
+        if engine == "cached_db" or "synchronize" not in (one, other)
+    ]
+
+
+def explore(
+    schedule: Schedule, tried: Callable[[Schedule], Outcome], *, preemptions: int
+) -> Iterator[None]:
+    """Try a schedule and everything that it can be made into, with one fault at most."""
+    waiting: list[tuple[Schedule, int]] = [(schedule, -1)]
+    while waiting:
+        now, decided = waiting.pop()
+        outcome = tried(now)
+        yield
+        for place, (at, kind, others) in enumerate(outcome.trace):
+            if place <= decided:
+                continue
+            if len(now.switches) < preemptions:
+                waiting += [(longer, place) for longer in _switched(now, at, others)]
+            if not now.faults and kind != "other":
+                waiting += [(longer, place) for longer in _faulty(now, at)]
+
+
+def _switched(schedule: Schedule, at: At, others: tuple[int, ...]) -> Iterator[Schedule]:
+    for other in others:
+        yield replace(schedule, switches=(*schedule.switches, Switch(at, other)))
+
+
+def _faulty(schedule: Schedule, at: At) -> Iterator[Schedule]:
+    for fate in _FATES:
+        yield replace(
+            schedule, faults=(*schedule.faults, Fault(at, fate, 600 if fate == "slow" else 0))
+        )

@@ -1,0 +1,263 @@
+"""The oracle: what was acknowledged, and whether each reply agrees with it."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from .promises import NOBODY, End, Key, Login, Promise, Session, State, Transaction, Write
+from .rules import RULES
+
+USER_FIELD = "_auth_user_id"
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """Something that must not be."""
+
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """When something was read, in ticks, by whom, and what is known of how."""
+
+    began: float
+    ended: float
+    reader: int = NOBODY
+    #: The cache answered nothing.
+    is_row_alone: bool = False
+    #: The cache was in trouble for somebody less than a moment ago.
+    is_unnoticed: bool = False
+    #: The database is away for the reader, the cache was for somebody.
+    is_crosswise: bool = False
+
+
+class Ledger:
+    """Everything that was promised in one simulation."""
+
+    def __init__(
+        self, *, engine: str, writes: str, without: Collection[str] = (), phase: str = ""
+    ) -> None:
+        """Take the mode, and the rules that are not in force."""
+        self.is_cache_alone = engine == "cache"
+        self.is_behind = writes == "behind"
+        self.rules = RULES.keys() - set(without)
+        self.used: Counter[str] = Counter()
+        self.violations: list[Violation] = []
+        self.keys: list[Key] = []
+        self.sessions: list[Session] = []
+        self.last_loss = -1.0
+        #: When users were signed out everywhere: began, and done.
+        self.sign_outs: list[tuple[int, int]] = []
+        #: Whether the database failed somebody since what waits was brought into it.
+        self.has_database_failed = False
+        self.phase = phase
+
+    def allows(self, rule: str) -> bool:
+        """Tell whether a rule is in force, and note that it was needed."""
+        if rule not in self.rules:
+            return False
+        self.used[rule] += 1
+        return True
+
+    def violated(self, kind: str, text: str) -> None:
+        """Note a violation."""
+        self.violations.append(Violation(f"{kind}{self.phase}", text))
+
+    # What is promised.
+
+    def add_session(self, text: str, made: Promise, *, like: Session | None = None) -> Key:
+        """Enter a session under its first key; `like` another one that it may be a copy of."""
+        session = Session(is_vague=like is not None)
+        if like:
+            session.fields = {name: list(writes) for name, writes in like.fields.items()}
+        self.sessions.append(session)
+        return self.add_key(text, session, made)
+
+    def add_key(self, text: str, session: Session, made: Promise) -> Key:
+        """Enter one more key of a session."""
+        key = Key(text, session, made)
+        self.keys.append(key)
+        return key
+
+    def acknowledge(self, promise: Promise, tick: float) -> None:
+        """Note that the client was told that it is done."""
+        if promise.state is not State.RUNNING:
+            return
+        promise.state, promise.done = State.ACKNOWLEDGED, tick
+        waits = self.has_database_failed or (self.is_behind and isinstance(promise, Write))
+        promise.is_safe = promise.is_safe or not (self.is_cache_alone or waits)
+        if not promise.is_safe and promise.began <= self.last_loss:
+            promise.is_doubtful = True
+
+    def settle(self, transaction: Transaction, state: State, tick: float) -> None:
+        """Note what became of a transaction."""
+        transaction.state, transaction.done = state, tick
+
+    def note_loss(self, tick: float) -> None:
+        """Note that the cache lost something: what waited in it may be gone."""
+        rule = "lost with the cache" if self.is_cache_alone else "waiting in the cache"
+        self.last_loss = tick
+        for promise in self._promises():
+            if promise.state is State.ACKNOWLEDGED and not promise.is_safe and self.allows(rule):
+                promise.is_doubtful = True
+
+    def note_synchronized(self, began: float) -> None:
+        """Note that what had been acknowledged by then has been brought into the database."""
+        for promise in self._promises():
+            if promise.state is State.ACKNOWLEDGED and promise.settled <= began:
+                promise.is_safe = True
+
+    def _promises(self) -> Iterator[Promise]:
+        for session in self.sessions:
+            yield from session.promises()
+        for key in self.keys:
+            yield key.made
+            yield from key.left
+
+    # What may be.
+
+    def may_be_dead(self, key: Key, reading: Reading, ignoring: Iterable[Promise] = ()) -> bool:
+        """Tell whether a session may be missing under a key."""
+        session = key.session
+        own = set(map(id, ignoring))
+        is_there = id(key.made) in own or self._must_be_there(key.made, reading)
+        if session.is_vague or not is_there:
+            return True
+        for promise in (*session.ends, *key.left):
+            if id(promise) in own:
+                continue
+            if promise.is_possible(reading.ended, reading.reader):
+                return True
+            if (
+                isinstance(promise, End)
+                and promise.transaction is not None
+                and promise.began < reading.ended
+                and self.allows("logout in a transaction")
+            ):
+                return True
+        return False
+
+    def must_be_dead(self, key: Key, reading: Reading) -> str:
+        """Tell why a session has to be missing under a key; nothing if it has not."""
+        began, reader = reading.began, reading.reader
+        for end in key.session.ends:
+            if end.is_certain(began, reader) and self._must_be_there(end, reading):
+                return f"ended by {end.by}"
+        for left in key.left:
+            if left.is_certain(began, reader) and self._must_be_there(left, reading):
+                return "rotated away"
+        made = key.made.transaction
+        if key.made.state is State.UNDONE or (made and made.state is State.UNDONE):
+            return "rolled back"
+        if (
+            made
+            and made.state is State.RUNNING
+            and made.owner != reader
+            and (made.commit_began >= reading.ended)
+        ):
+            return "not committed"
+        return ""
+
+    def _must_be_there(self, promise: Promise, reading: Reading) -> bool:
+        if not promise.is_certain(reading.began, reading.reader):
+            return False
+        if promise.is_safe or not reading.is_row_alone or self.is_cache_alone:
+            return True
+        return not self.allows("row alone")
+
+    # What is asked.
+
+    def check_reading(self, key: Key, found: dict[str, Any] | None, reading: Reading) -> None:
+        """Hold what was read under a key against what was promised."""
+        if found is None:
+            if not self.may_be_dead(key, reading):
+                self.violated("a living session is missing", f"{key.text[:6]} at {reading}")
+            return
+        reason = self.must_be_dead(key, reading)
+        if reason:
+            if not self._may_be_older(reading):
+                self.violated(f"a dead session is read ({reason})", f"{key.text[:6]} at {reading}")
+            return
+        for name in (*key.session.fields, *(found.keys() - key.session.fields.keys())):
+            if name != USER_FIELD:
+                self._check_value(key, name, found.get(name), reading)
+
+    def _check_value(self, key: Key, name: str, value: Any, reading: Reading) -> None:
+        writes = key.session.fields.get(name, [])
+        found = [write for write in writes if write.value == value]
+        if not found:
+            if value is not None or not key.session.is_vague:
+                self.violated("a value from nowhere", f"{name}={value!r}")
+            return
+        if any(self._is_current(write, writes, reading) for write in found):
+            return
+        shown = f"{name}={value!r} at {reading} of {writes}"
+        if all(self._is_hidden(write, reading) for write in found):
+            state = found[0].transaction.state if found[0].transaction else None
+            what = "rolled-back" if state is State.UNDONE else "uncommitted"
+            self.violated(f"a{'n' if what[0] == 'u' else ''} {what} value is read", shown)
+        elif not self._may_be_older(reading):
+            self.violated("an acknowledged value is not there", shown)
+
+    def _may_be_older(self, reading: Reading) -> bool:
+        return (reading.is_unnoticed and self.allows("unnoticed")) or (
+            reading.is_crosswise and self.allows("cut off crosswise")
+        )
+
+    def _is_current(self, write: Write, writes: list[Write], reading: Reading) -> bool:
+        if self._is_hidden(write, reading) or write.began > reading.ended:
+            return False
+        return not any(
+            write.is_replaced_by(other, reading.began, reading.reader)
+            and self._must_be_there(other, reading)
+            for other in writes
+            if other is not write
+        )
+
+    def _is_hidden(self, write: Write, reading: Reading) -> bool:
+        around = write.transaction
+        if around is None or (around.owner == reading.reader and around.state is State.RUNNING):
+            return False
+        if around.state is State.UNDONE:
+            return True
+        return around.state is State.RUNNING and around.commit_began >= reading.ended
+
+    def check_accepted(self, key: Key, what: str, reading: Reading) -> None:
+        """Hold an acknowledged save or rotation against the ends of its session."""
+        reason = self.must_be_dead(key, reading)
+        if not reason:
+            return
+        is_crosswise = reading.is_crosswise and self.allows("cut off crosswise")
+        is_unnoticed = self.is_behind and reading.is_unnoticed and self.allows("unnoticed")
+        if not (is_crosswise or is_unnoticed):
+            self.violated(f"a {what} of a dead session is acknowledged ({reason})", key.text[:6])
+
+    def check_refused(self, key: Key, what: str, reading: Reading, own: Iterable[Promise]) -> None:
+        """Hold "the session has ended", answered to a save or rotation, against its ends."""
+        if not self.may_be_dead(key, reading, own):
+            self.violated(f"a {what} of a living session is refused", key.text[:6])
+
+    def waits(self, key: Key | None) -> bool:
+        """Tell whether something of a session may be in the cache alone."""
+        return key is not None and any(
+            promise.state is State.ACKNOWLEDGED and not promise.is_safe
+            for promise in (*key.session.promises(), key.made)
+        )
+
+    def sessions_of(self, user: str, tick: float) -> Iterator[tuple[Session, bool]]:
+        """Yield sessions that may be a user's, and whether they are for certain."""
+        for session in self.sessions:
+            logins = [login for login in session.logins if login.user == user]
+            if any(login.is_certain(tick) for login in logins):
+                yield session, True
+            elif any(login.is_possible(math.inf) for login in logins):
+                yield session, False
+
+
+__all__ = ["End", "Key", "Ledger", "Login", "Promise", "Reading", "Session", "Violation", "Write"]

@@ -1,0 +1,89 @@
+"""One operation under way: whose it is, what it promised, and what it met."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from .ledger import Ledger, Reading
+from .promises import Key, Promise, State, Transaction
+
+if TYPE_CHECKING:
+    from .schedule import Op
+    from .world import Actor, World
+
+P = TypeVar("P", bound=Promise)
+Steps = Generator[Any, Any, Any]
+
+
+@dataclass(eq=False)
+class Request:
+    """What an actor does for a visitor."""
+
+    world: World
+    actor: Actor
+    op: Op
+    key: Key | None
+    began: int = 0
+    began_seconds: float = 0.0
+    promises: list[Promise] = field(default_factory=list)
+    #: When the session was last sure to be alive: its saves are refused rightly from then on.
+    what: str = "save"
+    cache_exchanges: int = 0
+    had_trouble: bool = False
+
+    @property
+    def ledger(self) -> Ledger:
+        """The world's."""
+        return self.world.ledger
+
+    @property
+    def now(self) -> int:
+        """The tick."""
+        return self.world.tick
+
+    @property
+    def transaction(self) -> Transaction | None:
+        """The actor's, if one is open."""
+        return self.actor.transaction
+
+    def promise(self, kind: type[P], into: list[Any] | None = None, **values: Any) -> P:
+        """Begin something of which the client will be told whether it is done."""
+        made = kind(began=self.now, transaction=self.transaction, **values)
+        self.promises.append(made)
+        if into is not None:
+            into.append(made)
+        return made
+
+    def acknowledge(self) -> None:
+        """Have everything that was begun be done."""
+        for promise in self.promises:
+            self.ledger.acknowledge(promise, self.now)
+
+    def give_up(self) -> None:
+        """Have everything that was begun be unknown."""
+        for promise in self.promises:
+            if promise.state is State.RUNNING:
+                promise.state, promise.done = State.UNKNOWN, self.now
+
+    def mark(self) -> tuple[int, float, int]:
+        """Note where a reading begins."""
+        return self.now, self.world.clock.seconds, self.cache_exchanges
+
+    def reading(self, mark: tuple[int, float, int]) -> Reading:
+        """Return the reading that began at a mark, and ends now."""
+        began, seconds, exchanges = mark
+        return Reading(
+            began=began,
+            ended=self.now,
+            reader=self.actor.index,
+            is_row_alone=exchanges == self.cache_exchanges,
+            is_unnoticed=self.world.is_unnoticed(seconds),
+            is_crosswise=self.world.is_crosswise(self.actor),
+        )
+
+    def take_cookie(self, key: Key) -> None:
+        """Have the visitor go on under another key, once the response arrives."""
+        self.world.give_cookie(self.actor, self.op.visitor, self.key, key)
+        self.key = key

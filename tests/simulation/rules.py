@@ -1,0 +1,37 @@
+"""What the documentation allows: each rule is one limit, with its sentence.
+
+A rule that is switched off is a promise; a simulation then shows whether the rule is needed.
+"""
+
+from __future__ import annotations
+
+RULES = {
+    "unnoticed": (
+        "For up to one second after the cache was unreachable for one process, or another server "
+        "became the cache, the others may go by an older hash: read it, or save behind to it."
+    ),
+    "waiting in the cache": (
+        "What was saved in the cache alone (the database was unavailable, or saves are "
+        "write-behind) is lost with the cache until it has been brought into the database."
+    ),
+    "waiting out of reach": (
+        "While the cache is unreachable, a session that waits in it for the database may be "
+        "unavailable (HTTP 503): nobody can tell what it holds."
+    ),
+    "row alone": (
+        "A process that cannot reach the cache reads the row, which lacks what waits in the cache."
+    ),
+    "cut off crosswise": (
+        "While one process cannot reach the cache and another cannot reach the database, neither "
+        "learns what the other saved or ended; the second one goes by the hash that it finds."
+    ),
+    "lost with the cache": "The cache engine keeps sessions in the cache alone.",
+    "two rotations": "Of two rotations of one session at once, one wins.",
+    "an end under an old key": (
+        "A logout, or an end by staff, that names a session key or id which a rotation has "
+        "replaced in the meantime ends nothing."
+    ),
+    "logout in a transaction": (
+        "A logout inside a transaction that rolls back may be kept, and may show before its commit."
+    ),
+}

@@ -1,0 +1,95 @@
+"""Orders of steps that once broke a promise, each by name: the shortest that were found."""
+
+from __future__ import annotations
+
+import pytest
+
+from .running import run
+from .schedule import Fault, Op, Schedule, Switch
+from .stage import Stage
+
+KNOWN = {
+    "a hand-over that is delayed brings back an older value": Schedule(
+        actors=((Op("save"), Op("save", 0, "b")), (Op("save"),)),
+        switches=(Switch((0, 1, 3), 1),),
+        faults=(
+            Fault((0, 0, 0), "database away", 0),
+            Fault((0, 1, 0), "database back", 0),
+            Fault((0, 1, 0), "jump", 3),
+        ),
+    ),
+    "what waits in the cache replaces what the database was told later": Schedule(
+        actors=((Op("save"), Op("save")),),
+        faults=(Fault((0, 1, 0), "cache away", 0),),
+        writes="behind",
+    ),
+    "a save between a rotation's reading and writing is lost": Schedule(
+        actors=((Op("login", 0, "b"), Op("load")), (Op("save"),)),
+        switches=(Switch((0, 0, 4), 1),),
+        writes="behind",
+    ),
+    "a rotation that tries often enough leaves out a save": Schedule(
+        actors=((Op("load"), Op("save")), (Op("login", 0, "b"),)),
+        switches=(Switch((0, 1, 2), 1),),
+    ),
+    "a save after a rotation that only the cache knows finds no row": Schedule(
+        actors=((Op("login", 1),),),
+        faults=(Fault((0, 0, 2), "refused"), Fault((0, 0, 3), "slow", 600)),
+    ),
+    "clearsessions while the cache is away makes a logout undone": Schedule(
+        actors=((Op("load"),), (Op("logout"), Op("prune"))),
+        faults=(Fault((1, 0, 2), "cache away"), Fault((1, 1, 0), "jump", 4000)),
+    ),
+    "a snapshot from before a logout brings the session back": Schedule(
+        actors=((Op("save"), Op("synchronize"), Op("logout"), Op("prune"), Op("load")),),
+        faults=(
+            Fault((0, 1, 0), "snapshot"),
+            Fault((0, 3, 0), "jump", 4000),
+            Fault((0, 4, 0), "restore"),
+        ),
+        writes="behind",
+    ),
+    "a logout on the old primary is not one on the new": Schedule(
+        actors=((Op("load"), Op("logout")), (Op("load"), Op("load"))),
+        switches=(Switch((0, 1, 0), 1), Switch((1, 1, 0), 0)),
+        faults=(Fault((0, 1, 0), "split", 0), Fault((1, 1, 0), "jump", 3)),
+    ),
+    "end_for_user misses a session that only the cache has": Schedule(
+        actors=((Op("login"),), (Op("end for user"),)),
+        faults=(Fault((0, 0, 0), "database away", 0),),
+    ),
+    "end_for_user misses a session that is being rotated": Schedule(
+        actors=((Op("end for user"), Op("load", 0, "b")), (Op("login", 0, "b"),)),
+        switches=(Switch((0, 0, 2), 1),),
+    ),
+    "a hand-over inside a transaction that rolls back is lost": Schedule(
+        actors=((Op("save"), Op("begin"), Op("login"), Op("rollback")),),
+        writes="behind",
+    ),
+    "nobody can log in while the cache is away": Schedule(
+        actors=((Op("login"),),),
+        faults=(Fault((0, 0, 0), "cache away", 0),),
+        writes="behind",
+    ),
+    "the cache keeps what the database rolled back": Schedule(
+        actors=((Op("begin"), Op("save"), Op("rollback"), Op("load")),),
+    ),
+    "the cache shows what the database has not committed": Schedule(
+        actors=((Op("begin"), Op("save", 1), Op("commit")), (Op("load", 1),)),
+        switches=(Switch((0, 2, 0), 1),),
+    ),
+    "a session is alive though its login was rolled back": Schedule(
+        actors=((Op("begin"), Op("login", 1), Op("rollback")),),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_known_order_breaks_no_promise(name, django_db_blocker):
+    schedule = KNOWN[name]
+    with (
+        django_db_blocker.unblock(),
+        Stage(engine=schedule.engine, writes=schedule.writes, vendor="sqlite") as stage,
+    ):
+        outcome = run(stage, schedule)
+    assert not outcome.violations, "\n".join([str(outcome.violations[0]), *outcome.log])
