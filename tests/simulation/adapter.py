@@ -22,6 +22,7 @@ from django_elasticache_sessions.drivers import sync
 from django_elasticache_sessions.exceptions import DatabaseUnavailable, SessionStoreUnavailable
 from django_elasticache_sessions.keyring import KeyRing
 from django_elasticache_sessions.operations import Step
+from django_elasticache_sessions.row_servers import Standing, name_of
 from django_elasticache_sessions.scripts import BY_SHA
 
 from .clock import Clock
@@ -34,7 +35,7 @@ UNNOTICED_SECONDS = homes.RECONCILE_SECONDS
 #: After so long no breaker is open, and nothing is left alone.
 CALM_SECONDS = 10
 #: Whether staff's name for a session, its id, stays the same through a rotation.
-ROTATION_KEEPS_ID = False
+ROTATION_KEEPS_ID = True
 SOURCES = [script.source for script in BY_SHA.values()]
 LOGGERS = ("django_elasticache_sessions", "django.security.SuspiciousSession")
 CACHE_ALIAS = "sessions"
@@ -97,6 +98,8 @@ class Process:
         """Be a new process, over connections that are there already."""
         self.server = server
         self.homes = homes.Homes(self._alias)
+        # It has met the server that everybody begins with.
+        self.homes.standings[_origin(server)] = Standing(1, is_superseded=False)
         self.ahead_seconds = 0.0
         self.is_without_database = False
         for driver in self._drivers.values():
@@ -125,8 +128,28 @@ class Process:
         _entered[:] = [state]
         clock.ahead_seconds = self.ahead_seconds
         sync._drivers[CACHE_ALIAS] = self.driver  # type: ignore[assignment]
-        homes._homes[CACHE_ALIAS, self._alias] = self.homes
+        homes._homes[CACHE_ALIAS, self._alias, get_configuration().place] = self.homes
         connections[self._alias] = connection
+
+
+def empty(connection: BaseDatabaseWrapper, server: Server) -> None:
+    """Empty the tables, but for the record of a server that is in use."""
+    from django_elasticache_sessions.models import CacheServer, FallbackSession
+
+    names = FallbackSession._meta.db_table, CacheServer._meta.db_table
+    with connection.cursor() as cursor:
+        for name in names:
+            cursor.execute(f"DELETE FROM {name}")
+        place, origin = get_configuration().place, _origin(server)
+        cursor.execute(
+            f"INSERT INTO {names[1]} (name, place, epoch, successor, seen) "
+            "VALUES (%s, %s, 1, '', 0)",
+            [name_of(place, origin), place],
+        )
+
+
+def _origin(server: Server) -> bytes:
+    return server.id[:8].encode()
 
 
 def make_driver(server: Server) -> CollectingDriver:

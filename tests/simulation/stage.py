@@ -87,8 +87,7 @@ class Stage:
         self.tick_database()
         for server in self.servers:
             server.reset()
-        with self.connection(0).cursor() as cursor:
-            cursor.execute(f"DELETE FROM {_table()}")
+        adapter.empty(self.connection(0), self.servers[0])
         while len(self._processes) < processes:
             self._processes.append(adapter.Process(self.alias, self.servers[0]))
         for process in self._processes:
@@ -144,9 +143,3 @@ def _hasten(settings: dict[str, Any], vendor: Vendor) -> None:
         settings["OPTIONS"] = {
             "options": "-c lock_timeout=10ms -c synchronous_commit=off",
         }
-
-
-def _table() -> str:
-    from django_elasticache_sessions.models import FallbackSession
-
-    return FallbackSession._meta.db_table
