@@ -14,7 +14,7 @@ from . import operations, outbox, row_upkeep, rows
 from .exceptions import DatabaseUnavailable, PartUnavailable, SessionStoreUnavailable
 from .handing_over import hand_over
 from .homes import Homes, ask_cache, ask_database, get_homes, try_cache
-from .keys import Naming, SessionName, portions
+from .keys import Naming, SessionName, portions, stamp_of_key
 from .operations import Command, Ended, Operation, StoredSession
 from .reading import cached_now
 from .transactions import Defer
@@ -96,8 +96,11 @@ def _end_without_row(
     except DatabaseUnavailable:
         raise
     except SessionStoreUnavailable:
-        if state:
+        if state and stamp_of_key(state.row.key) > stamp_of_key(stored.key):
             return False
+        if state:
+            # It was rotated in a cache that cannot be asked.
+            raise
         # It may be in a cache that cannot be asked.
         yield from ask_database(homes, rows.end_unknown, [name.digest], cache_stale=True)
         homes.has_marked = True

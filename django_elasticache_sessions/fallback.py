@@ -17,7 +17,7 @@ from .ending import end_all as end_all
 from .exceptions import DatabaseUnavailable, SessionStoreUnavailable
 from .handing_over import hand_over
 from .homes import Homes, ask_cache, ask_database, get_homes, try_cache
-from .keys import Naming, SessionName
+from .keys import Naming, SessionName, stamp_of_key
 from .operations import (
     MISSING,
     Command,
@@ -143,6 +143,8 @@ def _refused(
             if _is_done(state.row, change):
                 return state.row.version
             return Outpaced(state.row.clock)
+        if stamp_of_key(state.row.key) > stamp_of_key(stored.key):
+            return MISSING
     # What the row lacks may wait in the cache: a session made or rotated there alone.
     cached = yield from cached_now(homes, stored.name)
     if cached is None or cached.key != stored.key or not cached.pending:

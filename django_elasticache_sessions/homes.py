@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from django.core.signals import setting_changed
 
-from . import occurrences, row_servers, row_upkeep, scripts
+from . import occurrences, row_servers, row_upkeep, scripts, transactions
 from .breaker import LONGEST_PAUSE_SECONDS, Breaker
 from .conf import get_configuration, get_outline
 from .exceptions import DatabaseUnavailable, PartUnavailable, SessionStoreUnavailable, StoreRefused
@@ -289,6 +289,7 @@ def ask_database(
     Raises `DatabaseUnavailable`, and what the function of `rows` raises.
     """
     if not homes.database.admits():
+        _refuse_in_transaction(homes, homes.database_problem)
         raise DatabaseUnavailable(text_of(homes.database_problem))
     statement: Any = Statement(homes.database_alias, function, arguments, options)
     try:
@@ -298,12 +299,19 @@ def ask_database(
             homes.occurrences.note("breaker_openings")
         homes.database_problem = problem
         homes.database_health.failed(problem)
+        _refuse_in_transaction(homes, problem)
         raise
     if homes.database.is_open:
         homes.note_database_back()
     homes.database.served()
     homes.database_health.answered()
     return result
+
+
+def _refuse_in_transaction(homes: Homes, problem: DatabaseUnavailable) -> None:
+    """Have nothing done in the cache instead: it would outlive the transaction's rollback."""
+    if transactions.is_open(homes.database_alias):
+        raise SessionStoreUnavailable(text_of(problem)) from None
 
 
 def reconcile(homes: Homes, *, most_batches: int | None = None) -> Operation[int]:

@@ -386,13 +386,16 @@ def _end_for_user(
         # A session key, say, would keep none.
         naming.from_sid(kept)
     count, is_complete = 0, True
+    done = {kept}
     for _ in range(_PASSES):
         found, saw_all = yield from _sessions_of_user(naming, user_id)
         is_complete = is_complete and saw_all
-        left = [sid for sid in found if sid != kept]
+        # An end is for good, though the cache may not know of it before a commit.
+        left = [sid for sid in found if sid not in done]
         if not left:
             return EndedCount(count, is_complete=is_complete)
         count += yield from _end_all(left, reason)
+        done.update(left)
     raise SessionStoreUnavailable("Sessions of the user kept being created while they were ended.")
 
 

@@ -3,7 +3,7 @@
 -- ARGV: sid, the session's KEY, the server's epoch, the most that may wait in the pending set (0: any
 --       number), stamp, ttl in seconds, user, new KEY, created ('=' for the same), then as in merge().
 -- Reply: 0 the session has ended, or has another KEY, -1 it is not here, or not as its row, -2 too
---        many wait, {its clock} where that is not before the stamp, else its version.
+--        many wait, {its clock} where that is not before the stamp, else its version, or 1.
 if is_ended(KEYS[1]) then
   return 0
 end
@@ -20,7 +20,7 @@ if twin.clock >= stamp then
   -- A repeat after a lost reply finds what it wrote: no two values are alike.
   local is_done = twin.clock == stamp and ((ARGV[8] ~= '=' and twin.key == ARGV[8])
     or (ARGV[first] and redis.call('HGET', KEYS[1], ARGV[first]) == ARGV[first + 1]))
-  return is_done and twin.base or {twin.clock}
+  return is_done and math.max(twin.base, 1) or {twin.clock}
 end
 if ARGV[4] ~= '0' and number_waiting(KEYS[3]) >= tonumber(ARGV[4])
     and redis.call('HEXISTS', KEYS[1], '~!~e') == 0 then
@@ -46,4 +46,4 @@ redis.call('HSET', KEYS[1], '~', words(twin, now, ARGV[6]),
   unpack(ARGV, first, math.min(first + 999, #ARGV)))
 redis.call('EXPIRE', KEYS[1], ARGV[6])
 enter(KEYS[2], now + ARGV[6], ARGV[1], twin.user)
-return twin.base
+return math.max(twin.base, 1)
