@@ -78,7 +78,15 @@ def _tell_end(
         homes.has_marked = True
         return
     if is_marked:
-        yield from ask_database(homes, row_upkeep.unmark_ended, (name.digest,))
+        yield from _unmark(homes, (name.digest,))
+
+
+def _unmark(homes: Homes, digests: Sequence[bytes]) -> Operation[None]:
+    """Take the marks of ended rows away; those that stay are found by others."""
+    try:
+        yield from ask_database(homes, row_upkeep.unmark_ended, digests)
+    except SessionStoreUnavailable:
+        homes.has_marked = True
 
 
 def _end_without_row(
@@ -178,7 +186,7 @@ def _tell_ends(
         homes.has_marked = True
     known = [name.digest for name in told.names if name.digest in in_rows]
     if known:
-        yield from ask_database(homes, row_upkeep.unmark_ended, known)
+        yield from _unmark(homes, known)
     tags = users.items() if users else told.users
     forgetting = operations.forget_users(naming, tags)
     if forgetting:

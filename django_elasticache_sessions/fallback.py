@@ -195,13 +195,12 @@ def _tell(
     homes: Homes, name: SessionName, version: int, commands: tuple[Command, ...]
 ) -> Operation[None]:
     """After a commit have the cache follow; until it has, the row is marked."""
+    known = row_upkeep.Stale(name.digest, version, is_ended=False)
     try:
         yield from ask_cache(homes, commands)
+        yield from ask_database(homes, row_upkeep.unmark, (known,))
     except SessionStoreUnavailable:
         homes.has_marked = True
-        return
-    known = row_upkeep.Stale(name.digest, version, is_ended=False)
-    yield from ask_database(homes, row_upkeep.unmark, (known,))
 
 
 def _following(name: SessionName, change: Save, before: int, after: int) -> Command:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
+
 import pytest
 from django.contrib.sessions.backends.base import UpdateError
 from django.db import connections
@@ -11,11 +14,12 @@ from django_elasticache_sessions.backends.cached_db import SessionStore
 from django_elasticache_sessions.conf import get_configuration
 from django_elasticache_sessions.drivers import sync
 from django_elasticache_sessions.exceptions import SessionStoreUnavailable
+from django_elasticache_sessions.handing_over import hand_over
 
 from .conftest import point_sessions_at
 from .servers.databases import VENDORS
 from .servers.valkey import Valkey
-from .stepping import answer
+from .stepping import answer, finish
 
 
 @pytest.fixture(params=VENDORS)
@@ -59,6 +63,24 @@ def saved(**data: object) -> str:
 
 def content(session_key: str) -> dict[str, object]:
     return dict(SessionStore(session_key).items())
+
+
+def change(session_key: str, **data: object) -> None:
+    session = SessionStore(session_key)
+    session.update(data)
+    session.save()
+
+
+def handed_over() -> int:
+    """Bring over all that waits for the database; return how many sessions that was."""
+    naming = get_configuration().naming
+    operation = outbox.drain_all(homes.get_homes(), naming, batch_size=100)
+    return sync.get_driver("sessions").run(operation)
+
+
+def elsewhere(metadata: bytes) -> bytes:
+    """Return the metadata of a hash as if it had been filled in at another server."""
+    return re.sub(rb"@\S+", b"@0ddba11e.1", metadata)
 
 
 def hash_key(session_key: str) -> str:
@@ -128,25 +150,48 @@ def test_a_hash_of_another_primary_is_checked_against_its_row(valkey, alias):
     key = saved(a=1)
     assert content(key) == {"a": 1}
     before = valkey.dump(hash_key(key))
-    session = SessionStore(key)
-    session["a"] = 2
-    session.save()
+    change(key, a=2)
     # As after a promotion of a replica, or a restart from a snapshot, that lacks the last write.
     valkey.restore(hash_key(key), 60_000, before, replace=True)
-    created, saved_at, expires, version, user, _ = (
-        valkey.hget(hash_key(key), "~").decode().split(" ")
-    )
-    valkey.hset(hash_key(key), "~", f"{created} {saved_at} {expires} {version} {user} @0ddba11")
+    valkey.hset(hash_key(key), "~", elsewhere(valkey.hget(hash_key(key), "~")))
+    assert content(key) == {"a": 2}
     assert content(key) == {"a": 2}
 
 
 def test_an_ended_session_in_an_old_snapshot_stays_ended(valkey, alias):
     key = saved(a=1)
-    text = valkey.hget(hash_key(key), "~").decode().rpartition("@")[0] + "@0ddba11"
+    text = elsewhere(valkey.hget(hash_key(key), "~"))
     before = valkey.dump(hash_key(key))
     SessionStore(key).delete(key)
     valkey.restore(hash_key(key), 60_000, before)
     valkey.hset(hash_key(key), "~", text)
+    assert content(key) == {}
+    assert not valkey.exists(hash_key(key))
+
+
+def test_an_ended_session_in_an_old_snapshot_that_waited_for_the_database_stays_ended(
+    valkey, alias, database_fails
+):
+    key = saved(a=1)
+    database_fails(fails=True)
+    change(key, a=2)
+    before, waiting = valkey.dump(hash_key(key)), valkey.keys("*:pending")
+    assert waiting
+    name = get_configuration().naming.session(key)
+    database_fails(fails=False)
+    assert handed_over() == 1
+    SessionStore(key).delete(key)
+    valkey.restore(hash_key(key), 60_000, before)
+    valkey.sadd(waiting[0], name.sid)
+    handed_over()
+    assert content(key) == {}
+    assert not valkey.exists(hash_key(key))
+    with connections[alias].cursor() as cursor:
+        # Long after: not even its tombstone is there.
+        cursor.execute("DELETE FROM django_elasticache_sessions_fallbacksession")
+    valkey.restore(hash_key(key), 60_000, before)
+    valkey.sadd(waiting[0], name.sid)
+    handed_over()
     assert content(key) == {}
     assert not valkey.exists(hash_key(key))
 
@@ -181,13 +226,9 @@ def test_a_session_in_the_cache_is_read_and_written_while_the_database_is_down(
     new = saved(c=3)
     assert content(key) == {"a": 1, "b": 2}
     with pytest.raises(SessionStoreUnavailable):
-        content("k" * 32)
+        content("k" * 40)
     database_fails(fails=False)
-    naming = get_configuration().naming
-    drained = sync.get_driver("sessions").run(
-        outbox.drain_all(homes.get_homes(), naming, batch_size=100)
-    )
-    assert drained == 2
+    assert handed_over() == 2
     valkey.flushall()
     assert content(key) == {"a": 1, "b": 2}
     assert content(new) == {"c": 3}
@@ -249,22 +290,138 @@ def test_without_the_cache_the_database_is_believed_a_while_after_it_came_back(
     database_fails(fails=False)
     monkeypatch.setattr(homes, "DATABASE_AFTERMATH_SECONDS", 0)
     assert content(key) == {"a": 1}
-    assert content("k" * 32) == {}
+    assert content("k" * 40) == {}
 
 
-def test_a_logout_while_the_database_is_down_reaches_it(valkey, alias, database_fails):
+@pytest.mark.parametrize("is_visited", [False, True])
+def test_a_logout_while_the_database_is_down_reaches_it(valkey, alias, database_fails, is_visited):
     key = saved(a=1)
     database_fails(fails=True)
     SessionStore(key).delete(key)
     assert content(key) == {}
     database_fails(fails=False)
-    assert content(key) == {}
-    naming = get_configuration().naming
-    assert (
-        sync.get_driver("sessions").run(outbox.drain_all(homes.get_homes(), naming, batch_size=100))
-        == 1
-    )
+    # By whoever asks for it next, or by a pass.
+    if is_visited:
+        assert content(key) == {}
+    else:
+        assert handed_over() == 1
+    assert not valkey.keys("*:pending")
     valkey.flushall()
+    assert content(key) == {}
+
+
+@pytest.mark.parametrize("is_login", [False, True])
+def test_what_a_request_began_without_the_database_it_goes_on_with_when_that_is_back(
+    valkey, alias, database_fails, is_login
+):
+    session = SessionStore(saved(a=1) if is_login else None)
+    session["b"] = 2
+    database_fails(fails=True)
+    session.cycle_key()
+    database_fails(fails=False)
+    session["c"] = 3
+    session.save()
+    expected = {"b": 2, "c": 3} | ({"a": 1} if is_login else {})
+    assert content(str(session.session_key)) == expected
+    valkey.flushall()
+    assert content(str(session.session_key)) == expected
+
+
+def test_what_waits_is_handed_over_by_whoever_reads_it(valkey, alias, database_fails):
+    key = saved(a=1)
+    database_fails(fails=True)
+    change(key, a=2)
+    # The process that saved it is gone.
+    homes.get_homes().take_waiting(100)
+    database_fails(fails=False)
+    homes.get_homes().give_another_chance()
+    assert homes.get_homes().take_waiting(100) == []
+    assert content(key) == {"a": 2}
+    assert not valkey.keys("*:pending")
+    valkey.flushall()
+    assert content(key) == {"a": 2}
+
+
+def test_a_hand_over_that_was_held_up_puts_no_older_value_over_a_newer(
+    valkey, alias, database_fails
+):
+    key = saved(a=1, gone=1)
+    database_fails(fails=True)
+    change(key, a=2)
+    database_fails(fails=False)
+    name = get_configuration().naming.session(key)
+    homes.get_homes().take_waiting(100)
+    slow = hand_over(homes.get_homes(), get_configuration().naming, [name])
+    found = answer(next(slow))
+    for value in (3, 4):
+        session = SessionStore(key)
+        session["a"] = value
+        session.pop("gone", None)
+        session.save()
+    # It is done twice: its reply was lost.
+    again = hand_over(homes.get_homes(), get_configuration().naming, [name])
+    assert answer(next(again))
+    for late in (slow, again):
+        finish(late, late.send(found))
+    assert content(key) == {"a": 4}
+    valkey.flushall()
+    assert content(key) == {"a": 4}
+
+
+def test_a_rotation_keeps_what_another_tab_saves_meanwhile(valkey, alias):
+    key = saved(a=1)
+    login, tab = SessionStore(key), SessionStore(key)
+    login["a"], tab["a"]
+    tab["b"] = 2
+    tab.save()
+    login.cycle_key()
+    login["c"] = 3
+    login.save()
+    assert content(key) == {}
+    assert content(str(login.session_key)) == {"a": 1, "b": 2, "c": 3}
+    valkey.flushall()
+    assert content(str(login.session_key)) == {"a": 1, "b": 2, "c": 3}
+    assert content(key) == {}
+
+
+def test_a_tab_that_still_has_the_old_key_after_a_rotation_saves_nothing(valkey, alias):
+    key = saved(a=1)
+    login, tab = SessionStore(key), SessionStore(key)
+    tab["a"] = 2
+    login.cycle_key()
+    with pytest.raises(UpdateError):
+        tab.save()
+    SessionStore(key).delete(key)
+    assert content(str(login.session_key)) == {"a": 1}
+    valkey.flushall()
+    assert content(str(login.session_key)) == {"a": 1}
+
+
+def test_a_rotation_while_the_cache_is_away_is_known_after_it(own_server):
+    key = saved(a=1)
+    own_server.stop()
+    session = SessionStore(key)
+    session.cycle_key()
+    own_server.start()
+    assert content(key) == {}
+    assert content(str(session.session_key)) == {"a": 1}
+
+
+def test_an_end_that_the_cache_was_not_told_survives_any_sweep(own_server, alias):
+    key = saved(a=1)
+    with own_server.client() as client:
+        before = client.dump(hash_key(key))
+    own_server.stop()
+    SessionStore(key).delete(key)
+    with connections[alias].cursor() as cursor:
+        # Weeks later.
+        cursor.execute("UPDATE django_elasticache_sessions_fallbacksession SET expires = 1000")
+    with suppress(SessionStoreUnavailable):
+        SessionStore.clear_expired()
+    own_server.start()
+    with own_server.client() as client:
+        # As after an outage that the cache itself survived.
+        client.restore(hash_key(key), 60_000, before)
     assert content(key) == {}
 
 
@@ -279,7 +436,8 @@ def test_a_request_after_a_long_outage_mends_only_so_much(own_server, alias, mon
     own_server.start()
     with own_server.client() as client:
         # As after an outage that the cache itself survived.
-        client.hset(hash_key(keys[0]), "~", "1 1 9999999999 1 @0ddba11")
+        key = "A" * 30
+        client.hset(hash_key(keys[0]), "~", f"1 1 9999999999 1  {key} @0ddba11e.1 0 1")
 
     def marked() -> int:
         with connections[alias].cursor() as cursor:

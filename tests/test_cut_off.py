@@ -8,11 +8,10 @@ import pytest
 from django.contrib.auth import SESSION_KEY
 from django.core.management import CommandError, call_command
 
-from django_elasticache_sessions import ending, fallback, live, outbox
+from django_elasticache_sessions import fallback, homes, live, outbox
 from django_elasticache_sessions.conf import CACHE_ENGINE, get_configuration
 from django_elasticache_sessions.drivers import sync
 from django_elasticache_sessions.models import FallbackSession
-from django_elasticache_sessions.operations import PENDING_END
 from django_elasticache_sessions.signals import session_ended
 from django_elasticache_sessions.statements import Statement
 from django_elasticache_sessions.synchronization import synchronize
@@ -62,6 +61,12 @@ class Scissors:
 @pytest.fixture
 def scissors(monkeypatch) -> Scissors:
     return Scissors(monkeypatch)
+
+
+@pytest.fixture(autouse=True)
+def _looks_each_time(monkeypatch) -> None:
+    """Have marked rows be looked for at each access, not once a second."""
+    monkeypatch.setattr(homes, "RECONCILE_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -116,31 +121,52 @@ def test_whatever_is_cut_off_ends_the_rest_when_repeated(
         assert listed() == set()
         assert live.for_user(7) == []
     assert steps > 3
-    if engine.__module__.endswith("cached_db"):
-        # Marks of ends that the database had been told are left, and nothing else.
-        synchronize(batch_size=100)
     assert session_hashes(valkey) == []
     assert not list(valkey.scan_iter("*pending"))
 
 
 def test_what_was_cut_off_and_is_not_repeated_is_finished_by_a_pass(new, rows, valkey, scissors):
     sessions = [new(7) for _ in range(3)]
-    # Listing, then marks; the rows are not told.
-    assert scissors.cut(end_for_user, 2, is_after=True)
-    assert len(listed()) == 3
-    synchronize(batch_size=100)
+    naming = get_configuration().naming
+    hash_keys = [naming.from_sid(session.session_id).hash_key for session in sessions]
+    steps = 0
+    while not rows.filter(is_ended=True).exists():
+        steps += 1
+        assert scissors.cut(end_for_user, steps, is_after=True)
+    # The database is told, the cache is not.
     assert listed() == set()
-    assert not any(type(sessions[0])().exists(session.session_key) for session in sessions)
+    assert valkey.exists(*hash_keys) == 3
+    assert synchronize(batch_size=100).dropped == 3
+    assert valkey.exists(*hash_keys) == 0
     assert not list(valkey.scan_iter("*pending"))
+    assert not rows.filter(cache_stale=True).exists()
+
+
+def test_what_was_cut_off_and_is_not_repeated_is_finished_by_a_reader(new, rows, valkey, scissors):
+    sessions = [new(7) for _ in range(3)]
+    steps = 0
+    while not rows.filter(is_ended=True).exists():
+        steps += 1
+        assert scissors.cut(end_for_user, steps, is_after=True)
+    other = new(8)
+    assert type(other)(other.session_key)[SESSION_KEY] == "8"
+    assert len(session_hashes(valkey)) == 1
+    assert not any(type(other)().exists(session.session_key) for session in sessions)
+
+
+def end_in_cache(session) -> None:
+    """End a session as while the database is away."""
+    naming = get_configuration().naming
+    name = naming.from_sid(session.session_id)
+    sync.get_driver("sessions").run(outbox.end(homes.get_homes(), naming, [name]))
 
 
 def test_an_end_that_the_database_was_not_told_is_told_by_a_purge(new, rows, valkey):
     new()
-    untold = get_configuration().naming.from_sid(new().session_id)
-    valkey.delete(untold.hash_key)
-    valkey.hset(untold.hash_key, "~", PENDING_END)
-    valkey.sadd(get_configuration().naming.pending_set(untold.bucket), untold.sid)
+    end_in_cache(new())
     assert run("--all")["ended"] == 2
+    assert rows.filter(is_ended=True).count() == 2
+    synchronize(batch_size=100)
     assert stored_keys(valkey) == []
     assert rows.filter(is_ended=True).count() == 2
 
@@ -152,15 +178,16 @@ def test_an_end_told_by_another_in_the_meantime_stays_until_the_database_knows(
     session = new(a=1)
     name = get_configuration().naming.from_sid(session.session_id)
     backdate(valkey, session, saved=40 * DAY)
-    original = ending._end_rows
+    original = fallback.end_all
 
-    def sign_out_without_database(homes, *arguments):
+    def sign_out_without_database(*arguments, **options):
         rows.filter(sid=name.digest.hex()).update(saved=2**40)
-        yield from outbox.end(homes, get_configuration().naming, [name], ())
-        return (yield from original(homes, *arguments))
+        yield from outbox.end(homes.get_homes(), get_configuration().naming, [name])
+        return (yield from original(*arguments, **options))
 
-    monkeypatch.setattr(ending, "_end_rows", sign_out_without_database)
+    monkeypatch.setattr(fallback, "end_all", sign_out_without_database)
     assert run("--idle-for", "30d")["ended"] == 0
+    assert not rows.get().is_ended
     assert not type(session)().exists(session.session_key)
     synchronize(batch_size=100)
     assert rows.get().is_ended
@@ -228,11 +255,10 @@ def test_a_session_that_is_saved_goes_on_without_the_cache_too(
 
 
 def test_what_is_only_in_the_cache_is_counted_by_itself(new, engine, rows, valkey):
+    homes.get_homes().database.failed()
     session = new(a=1)
-    name = get_configuration().naming.from_sid(session.session_id)
-    words = valkey.hget(name.hash_key, "~")
-    valkey.hset(name.hash_key, "~", words + b" p0")
-    rows.all().delete()
+    homes.get_homes().give_another_chance()
+    assert not rows.exists()
     assert live.end_all([session.session_id, *UNKNOWN_IDS]) == 1
     assert rows.count() == 1
     assert not engine().exists(session.session_key)

@@ -16,7 +16,7 @@ from django_elasticache_sessions.backends.cached_db import SessionStore as Durab
 from django_elasticache_sessions.conf import CACHE_ENGINE, CACHED_DB_ENGINE
 from django_elasticache_sessions.doctor import Finding, examine, permissions
 from django_elasticache_sessions.management.commands.checksessions import Command
-from django_elasticache_sessions.models import FallbackSession
+from django_elasticache_sessions.models import CacheServer, FallbackSession
 
 from .conftest import point_sessions_at
 from .servers.relay import Relay
@@ -60,7 +60,8 @@ def durable(settings, fallback_database) -> Callable[..., str]:
     settings.SESSION_ENGINE = CACHED_DB_ENGINE
     alias = fallback_database("sqlite")
     with connections[alias].cursor() as cursor:
-        cursor.execute(f"DROP TABLE {FallbackSession._meta.db_table}")
+        for model in (FallbackSession, CacheServer):
+            cursor.execute(f"DROP TABLE {model._meta.db_table}")
     call_command("migrate", "django_elasticache_sessions", database=alias, verbosity=0)
     return alias
 
@@ -310,6 +311,8 @@ def test_large_values_are_advised_of_the_compact_encoding(settings, buckets):
     settings.ELASTICACHE_SESSIONS = {"INDEX_BUCKETS": buckets}
     with Valkey(restricted=False) as server:
         point_sessions_at(settings, server.url)
+        # The metadata of every session is longer than the 64 bytes that servers come with.
+        server.client().config_set("hash-max-ziplist-value", 128)
         for size in (10, 150):
             session = SessionStore()
             session["a"] = "x" * size

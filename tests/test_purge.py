@@ -14,7 +14,7 @@ from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.db import connections
 
-from django_elasticache_sessions import dialects, fallback, live, purge
+from django_elasticache_sessions import dialects, fallback, live, purge, row_upkeep
 from django_elasticache_sessions.conf import CACHE_ENGINE, CACHED_DB_ENGINE, get_configuration
 from django_elasticache_sessions.live import get_store_class
 from django_elasticache_sessions.management.commands import clearsessions_cache
@@ -246,19 +246,37 @@ def test_what_begins_after_nothing_was_counted_is_not_ended(new, valkey, monkeyp
 
 
 def test_without_options_what_has_expired_goes(new, engine, valkey):
-    sid = new(7)
+    sid, *more = [new(7) for _ in range(3)]
     naming = get_configuration().naming
     for key in naming.live_indexes():
         valkey.zadd(key, {f"dead-{n}": n + 1 for n in range(10)})
     if engine._operations.__name__.endswith("fallback"):
         rows = FallbackSession.objects.using(get_configuration().options.fallback_database)
-        expired = naming.from_sid(new())
-        rows.filter(sid=expired.digest.hex()).update(expires=int(time.time()) - 1)
+        now = int(time.time())
+        long_ago, just_now = [rows.filter(sid=naming.from_sid(one).digest.hex()) for one in more]
+        long_ago.update(expires=now - row_upkeep.GRACE_SECONDS - 1)
+        # It may live on in a cache that waits for the database.
+        just_now.update(expires=now - row_upkeep.GRACE_SECONDS + 60)
         assert run() == {"pruned": 41}
-        assert rows.count() == 1
+        assert rows.count() == 2
+        assert just_now.exists()
+        assert left() == {sid}
     else:
         assert run() == {"pruned": 40}
     assert sid in left()
+
+
+def test_the_row_of_an_ended_session_stays_while_it_is_marked(new, engine):
+    if not engine._operations.__name__.endswith("fallback"):
+        pytest.skip("the cache engine has no database")
+    rows = FallbackSession.objects.using(get_configuration().options.fallback_database)
+    for _ in range(2):
+        live.end(new())
+    told, untold = rows.values_list("sid", flat=True)
+    rows.update(expires=1000)
+    rows.filter(sid=untold).update(cache_stale=True)
+    engine.clear_expired()
+    assert list(rows.values_list("sid", flat=True)) == [untold]
 
 
 def test_batches_of_any_size_end_the_same(new):

@@ -11,7 +11,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -29,6 +29,7 @@ from django_elasticache_sessions.backends.cached_db import SessionStore
 from django_elasticache_sessions.client import CLIENT_FIELD, Client
 from django_elasticache_sessions.conf import get_configuration
 from django_elasticache_sessions.keys import SessionName
+from django_elasticache_sessions.operations import NewSession
 
 from .cart import FIELD
 from .models import Product
@@ -177,8 +178,11 @@ class _EarlierSession(SessionStore):
         super().__init__()
         self._age_seconds = age_seconds
 
-    def _new_session(self, name: SessionName, created: int) -> Any:
-        return super()._new_session(name, created - self._age_seconds * 1_000_000)
+    def _new_session(self, name: SessionName, session_key: str) -> tuple[NewSession, Any]:
+        new, changes = super()._new_session(name, session_key)
+        created = new.created - self._age_seconds * 1_000_000
+        key = get_configuration().naming.key(session_key, created, new.stamp)
+        return replace(new, ttl=self._ttl(created), created=created, key=key), changes
 
 
 def seed_events() -> None:
