@@ -6,6 +6,7 @@ marked, so that a process that is cut off there leaves nothing that can be used 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from itertools import zip_longest
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 from . import operations, outbox, row_upkeep, rows
 from .exceptions import DatabaseUnavailable, PartUnavailable, SessionStoreUnavailable
 from .handing_over import hand_over
-from .homes import Homes, ask_cache, ask_database, get_homes, try_cache
+from .homes import Homes, Told, ask_cache, ask_database, get_homes, tell, try_cache
 from .keys import Naming, SessionName, portions, stamp_of_key
 from .operations import Command, Ended, Operation, StoredSession
 from .reading import cached_now
@@ -70,14 +71,18 @@ def _tell_end(
     is_marked: bool,
 ) -> Operation[None]:
     """Have the cache know of an end."""
+    commands = (*outbox.end_commands(naming, [[name]]), *forgetting)
     try:
-        yield from ask_cache(homes, (*outbox.end_commands(naming, [[name]]), *forgetting))
+        if not is_marked:
+            yield from ask_cache(homes, commands)
+            return
+        told = yield from tell(homes, {name.bucket: commands})
     except SessionStoreUnavailable:
         if not is_marked:
             yield from ask_database(homes, rows.mark_stale, name.digest)
         homes.has_marked = True
         return
-    if is_marked:
+    if not told.in_vain:
         yield from _unmark(homes, (name.digest,))
 
 
@@ -167,15 +172,7 @@ def _tell_ends(
     users: dict[SessionName, str],
 ) -> Operation[set[SessionName]]:
     """Have the cache know of ends; return those sessions that it alone had, or may have."""
-    of_buckets = portions(names)
-    replies: Sequence[Any] = ()
-    try:
-        replies = yield from ask_cache(homes, tuple(outbox.end_commands(naming, of_buckets)))
-    except PartUnavailable as problem:
-        replies = problem.replies
-    except SessionStoreUnavailable:
-        pass
-    told = _Told.read(of_buckets, replies)
+    told = yield from _ask_to_end(homes, naming, names)
     lacking = {name for name in told.only_here if name.digest not in in_rows}
     unknown = {name for name in told.untold if name.digest not in in_rows}
     for these, is_stale in ((lacking, False), (unknown, True)):
@@ -194,6 +191,24 @@ def _tell_ends(
     return lacking | unknown
 
 
+def _ask_to_end(homes: Homes, naming: Naming, names: Sequence[SessionName]) -> Operation[_Told]:
+    of_buckets: dict[int, list[Sequence[SessionName]]] = defaultdict(list)
+    for portion in portions(names):
+        of_buckets[portion[0].bucket].append(portion)
+    commands = {bucket: outbox.end_commands(naming, found) for bucket, found in of_buckets.items()}
+    try:
+        told = yield from tell(homes, commands)
+    except PartUnavailable as problem:
+        told = Told.read(commands, problem.replies)
+    except SessionStoreUnavailable:
+        told = Told.read(commands, ())
+    known = _Told([], [], [], [])
+    for bucket, found in of_buckets.items():
+        replies = () if bucket in told.in_vain else told.replies[bucket]
+        known.add(found, replies)
+    return known
+
+
 class _Told(NamedTuple):
     """What the cache said of sessions that it was told to end; nothing was heard of `untold`."""
 
@@ -202,17 +217,15 @@ class _Told(NamedTuple):
     only_here: list[SessionName]
     untold: list[SessionName]
 
-    @classmethod
-    def read(cls, of_buckets: Sequence[Sequence[SessionName]], replies: Sequence[Any]) -> _Told:
-        told = cls([], [], [], [])
-        for portion, reply in zip_longest(of_buckets, replies[: len(of_buckets)]):
+    def add(self, portions: Sequence[Sequence[SessionName]], replies: Sequence[Any]) -> None:
+        """Take the replies of a bucket, one for each portion; none where it is to be told yet."""
+        for portion, reply in zip_longest(portions, replies):
             if not isinstance(reply, list):
-                told.untold.extend(portion)
+                self.untold.extend(portion)
                 continue
-            told.names.extend(portion)
+            self.names.extend(portion)
             for name, tag, code in zip(portion, reply[::2], reply[1::2], strict=True):
                 if tag:
-                    told.users.append((name, tag.decode()))
+                    self.users.append((name, tag.decode()))
                 if code == outbox.ONLY_HERE:
-                    told.only_here.append(name)
-        return told
+                    self.only_here.append(name)

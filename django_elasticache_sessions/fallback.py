@@ -16,7 +16,7 @@ from .ending import delete as delete
 from .ending import end_all as end_all
 from .exceptions import DatabaseUnavailable, SessionStoreUnavailable
 from .handing_over import hand_over
-from .homes import Homes, ask_cache, ask_database, get_homes, try_cache
+from .homes import Homes, ask_cache, ask_database, get_homes, tell, try_cache
 from .keys import Naming, SessionName, stamp_of_key
 from .operations import (
     MISSING,
@@ -97,7 +97,7 @@ def _save_through(
     homes: Homes, naming: Naming, stored: StoredSession, change: Save
 ) -> Operation[int | Outpaced]:
     if stored.pending:
-        yield from hand_over(homes, naming, (stored.name,))
+        yield from _hand_over_first(homes, naming, stored)
     for _ in range(_ATTEMPTS):
         patch = _patch(homes, stored, change)
         written: rows.Written = yield from ask_database(homes, rows.save, patch)
@@ -107,6 +107,16 @@ def _save_through(
         if refused is not None:
             return refused
     raise SessionStoreUnavailable("The session kept changing while it was saved.")
+
+
+def _hand_over_first(homes: Homes, naming: Naming, stored: StoredSession) -> Operation[None]:
+    try:
+        yield from hand_over(homes, naming, (stored.name,))
+    except DatabaseUnavailable:
+        raise
+    except SessionStoreUnavailable:
+        # The cache is away by now; what waits there is merged by stamps later.
+        pass
 
 
 def _patch(homes: Homes, stored: StoredSession, change: Save) -> rows.Patch:
@@ -197,8 +207,9 @@ def _tell(
     """After a commit have the cache follow; until it has, the row is marked."""
     known = row_upkeep.Stale(name.digest, version, is_ended=False)
     try:
-        yield from ask_cache(homes, commands)
-        yield from ask_database(homes, row_upkeep.unmark, (known,))
+        told = yield from tell(homes, {name.bucket: commands})
+        if not told.in_vain:
+            yield from ask_database(homes, row_upkeep.unmark, (known,))
     except SessionStoreUnavailable:
         homes.has_marked = True
 

@@ -13,7 +13,13 @@ from typing import Any
 
 from . import row_merge, rows, scripts, transactions
 from .codec import stamp_of
-from .exceptions import InvalidValue, ReplyTooLarge, SessionTooLarge
+from .exceptions import (
+    DatabaseUnavailable,
+    InvalidValue,
+    ReplyTooLarge,
+    SessionStoreUnavailable,
+    SessionTooLarge,
+)
 from .fields import stored_name
 from .homes import Homes, ask_cache, ask_database
 from .keys import Naming, SessionName, stamp_of_key
@@ -83,7 +89,13 @@ def hand_over(
         if transactions.is_open(homes.database_alias):
             yield from _tell_after_commit(homes, asked, told)
             return []
-        replies = (yield from ask_cache(homes, tuple(told))) if told else []
+        try:
+            replies = (yield from ask_cache(homes, tuple(told))) if told else []
+        except DatabaseUnavailable:
+            raise
+        except SessionStoreUnavailable:
+            # The rows have it; what the hashes still think of as pending is not taken twice.
+            return [name for name in waiting if name not in asked]
         done = {name for name, reply in zip(asked, replies, strict=True) if reply == 1}
         waiting = [name for name in waiting if name not in done]
     return waiting

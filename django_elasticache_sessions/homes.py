@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -360,15 +361,18 @@ def meet(homes: Homes, bucket: int) -> Operation[None]:
     if origin not in homes.standings and origin not in _NAMELESS:
         yield from _record(homes, origin)
     if homes.standing(bucket).is_superseded:
-        outline = get_outline()
-        yield Leave(outline.alias)
-        raise SessionStoreUnavailable(
-            Text("Another server has taken the place of the session cache that this process uses.")
-        )
+        yield Leave(get_outline().alias)
+        raise _superseded()
+
+
+def _superseded() -> SessionStoreUnavailable:
+    return SessionStoreUnavailable(
+        Text("Another server has taken the place of the session cache that this process uses.")
+    )
 
 
 def _record(homes: Homes, origin: bytes) -> Operation[None]:
-    [info] = yield from ask_cache(homes, (INFO,))
+    [info] = yield (INFO,)
     texts = info if isinstance(info, list) else [info]
     before = [
         found[2]
@@ -413,18 +417,70 @@ def mend_if_stale(homes: Homes, name: SessionName) -> Operation[bool]:
     return bool(found)
 
 
+def tell(
+    homes: Homes, of_buckets: Mapping[int, Sequence[Command]], *, is_reconciled: bool = False
+) -> Operation[Told]:
+    """Yield commands that let the cache know of rows; find out whether it is the cache in use.
+
+    What a superseded server was told, the others do not know. Raises `SessionStoreUnavailable`, and
+    `PartUnavailable` as ask_cache() does. `is_reconciled` where that is what reconciles.
+    """
+    commands: list[Command] = []
+    for of_bucket in of_buckets.values():
+        commands += (*of_bucket, ORIGIN)
+    if is_reconciled:
+        replies: Sequence[Any] = yield tuple(commands)
+    else:
+        replies = yield from ask_cache(homes, tuple(commands))
+    told = Told.read(of_buckets, replies)
+    for bucket, origin in told.origins.items():
+        homes.note_origin(bucket, origin)
+        try:
+            yield from meet(homes, bucket)
+        except SessionStoreUnavailable:
+            told.in_vain.add(bucket)
+    return told
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the cache replied to tell(), by bucket; and the buckets whose server is superseded."""
+
+    replies: dict[int, Sequence[Any]]
+    origins: dict[int, bytes]
+    in_vain: set[int]
+
+    @classmethod
+    def read(cls, of_buckets: Mapping[int, Sequence[Command]], replies: Sequence[Any]) -> Told:
+        """Divide replies; those of a node that did not answer are `None`."""
+        told, at = cls({}, {}, set()), 0
+        for bucket, commands in of_buckets.items():
+            end = at + len(commands)
+            told.replies[bucket] = replies[at:end]
+            origin = replies[end] if end < len(replies) else None
+            if isinstance(origin, bytes):
+                told.origins[bucket] = origin
+            else:
+                told.in_vain.add(bucket)
+            at = end + 1
+        return told
+
+
 def _bring_up_to_date(homes: Homes, found: Sequence[row_upkeep.Stale]) -> Operation[None]:
     naming = get_configuration().naming
-    names = [naming.from_digest(row.sid) for row in found]
-    yield tuple(
-        run(
-            scripts.BEHIND,
-            (name.hash_key, name.index_key, naming.pending_set(name.bucket)),
-            (name.sid, row.version, int(row.is_ended)),
-        )
-        for name, row in zip(names, found, strict=True)
-    )
-    yield from ask_database(homes, row_upkeep.unmark, tuple(found))
+    of_buckets: dict[int, list[Command]] = defaultdict(list)
+    rows_of: dict[int, list[row_upkeep.Stale]] = defaultdict(list)
+    for row in found:
+        name = naming.from_digest(row.sid)
+        keys = (name.hash_key, name.index_key, naming.pending_set(name.bucket))
+        words = (name.sid, row.version, int(row.is_ended))
+        of_buckets[name.bucket].append(run(scripts.BEHIND, keys, words))
+        rows_of[name.bucket].append(row)
+    told = yield from tell(homes, of_buckets, is_reconciled=True)
+    known = [row for bucket in rows_of if bucket not in told.in_vain for row in rows_of[bucket]]
+    if len(known) < len(found):
+        raise _superseded()
+    yield from ask_database(homes, row_upkeep.unmark, tuple(known))
 
 
 #: Servers that do not tell, and replicas: no hash is of them.
