@@ -331,11 +331,10 @@ def test_what_waits_is_handed_over_by_whoever_reads_it(valkey, alias, database_f
     key = saved(a=1)
     database_fails(fails=True)
     change(key, a=2)
-    # The process that saved it is gone.
-    homes.get_homes().take_waiting(100)
     database_fails(fails=False)
+    # The process that saved it is gone.
     homes.get_homes().give_another_chance()
-    assert homes.get_homes().take_waiting(100) == []
+    assert len(homes.get_homes().take_waiting(100)) == 1
     assert content(key) == {"a": 2}
     assert not valkey.keys("*:pending")
     valkey.flushall()
@@ -350,7 +349,6 @@ def test_a_hand_over_that_was_held_up_puts_no_older_value_over_a_newer(
     change(key, a=2)
     database_fails(fails=False)
     name = get_configuration().naming.session(key)
-    homes.get_homes().take_waiting(100)
     slow = hand_over(homes.get_homes(), get_configuration().naming, [name])
     found = answer(next(slow))
     for value in (3, 4):

@@ -272,7 +272,7 @@ def test_the_row_of_an_ended_session_stays_while_it_is_marked(new, engine):
     rows = FallbackSession.objects.using(get_configuration().options.fallback_database)
     for _ in range(2):
         live.end(new())
-    told, untold = rows.values_list("sid", flat=True)
+    _, untold = rows.values_list("sid", flat=True)
     rows.update(expires=1000)
     rows.filter(sid=untold).update(cache_stale=True)
     engine.clear_expired()
