@@ -15,14 +15,22 @@ from django.conf import settings
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from django_elasticache_sessions import conf, dialects, homes, live, operations, rekey
+from django_elasticache_sessions import (
+    conf,
+    dialects,
+    homes,
+    live,
+    operations,
+    rekey,
+    transactions,
+)
 from django_elasticache_sessions import synchronization as synchronizing
 from django_elasticache_sessions.conf import get_configuration
 from django_elasticache_sessions.drivers import sync
 from django_elasticache_sessions.exceptions import DatabaseUnavailable, SessionStoreUnavailable
 from django_elasticache_sessions.keyring import KeyRing
 from django_elasticache_sessions.operations import Step
-from django_elasticache_sessions.row_servers import Standing, name_of
+from django_elasticache_sessions.row_servers import UNKNOWN, Standing, name_of
 from django_elasticache_sessions.scripts import BY_SHA
 
 from .clock import Clock
@@ -148,6 +156,11 @@ def empty(connection: BaseDatabaseWrapper, server: Server) -> None:
         )
 
 
+def is_led_astray(process: Process) -> bool:
+    """Tell whether a process knows that its server is superseded, and so goes by the rows."""
+    return process.homes.standings.get(_origin(process.server), UNKNOWN).is_superseded
+
+
 def _origin(server: Server) -> bytes:
     return server.id[:8].encode()
 
@@ -205,6 +218,8 @@ def kind_of(step: Step) -> Kind:
     """Tell which store a step asks."""
     if isinstance(step, tuple):
         return "cache"
+    if isinstance(step, (homes.Leave, transactions.Defer, transactions.IsChanged)):
+        return "other"
     return "database" if hasattr(step, "alias") else "other"
 
 
@@ -213,14 +228,15 @@ def run(process: Process, step: Step) -> Any:
     return process.driver._exchange(step) if isinstance(step, tuple) else step.run()
 
 
-def problem(kind: Kind, text: str) -> Exception:
-    """Return what an operation is told when an exchange failed."""
-    return (SessionStoreUnavailable if kind == "cache" else DatabaseUnavailable)(text)
+def problem(kind: Kind, text: str, *, in_transaction: bool = False) -> Exception:
+    """Return what an operation is told when an exchange failed; see Statement.run()."""
+    is_database = kind == "database" and not in_transaction
+    return (DatabaseUnavailable if is_database else SessionStoreUnavailable)(text)
 
 
 def is_database_problem(error: Exception) -> bool:
     """Tell whether a statement was refused, by a lock for instance."""
-    return isinstance(error, DatabaseUnavailable)
+    return isinstance(error, SessionStoreUnavailable)
 
 
 # What can be done with sessions.

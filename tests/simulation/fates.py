@@ -39,7 +39,8 @@ def answer(world: World, actor: Actor, kind: adapter.Kind, fate: Fault | None) -
         world.note_trouble(kind)
         raise _failed(world, actor, kind, "away")
     if kind == "database" and actor.has_lost_connection:
-        raise adapter.problem(kind, "the connection was lost in a transaction")
+        text = "the connection was lost in a transaction"
+        raise adapter.problem(kind, text, in_transaction=True)
     name = fate.kind if fate else ""
     world.log.append(f"{actor.at} {actor.request.op.kind}: {shown(actor.step)} {name}".rstrip())
     if not fate or name == "slow":
@@ -82,11 +83,12 @@ def _is_in_transaction(actor: Actor, kind: adapter.Kind) -> bool:
 def _failed(world: World, actor: Actor, kind: adapter.Kind, text: str) -> Exception:
     """Return what an operation is told; a transaction does not survive its connection."""
     actor.process.is_without_database |= kind == "database"
-    if _is_in_transaction(actor, kind):
+    in_transaction = _is_in_transaction(actor, kind)
+    if in_transaction:
         actor.has_lost_connection = actor.transaction is not None
         actor.around = None
         world.stage.hang_up(actor.index)
-    return adapter.problem(kind, text)
+    return adapter.problem(kind, text, in_transaction=in_transaction)
 
 
 def _done(world: World, actor: Actor, kind: adapter.Kind) -> Any:

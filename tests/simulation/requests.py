@@ -6,6 +6,7 @@ from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from . import adapter
 from .ledger import Ledger, Reading
 from .promises import Key, Promise, State, Transaction
 
@@ -78,7 +79,8 @@ class Request:
             began=began,
             ended=self.now,
             reader=self.actor.index,
-            is_row_alone=exchanges == self.cache_exchanges,
+            is_row_alone=exchanges == self.cache_exchanges
+            or adapter.is_led_astray(self.actor.process),
             is_unnoticed=self.world.is_unnoticed(seconds),
             is_crosswise=self.world.is_crosswise(self.actor),
         )
