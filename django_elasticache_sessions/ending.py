@@ -197,7 +197,7 @@ def _ask_to_end(homes: Homes, naming: Naming, names: Sequence[SessionName]) -> O
         of_buckets[portion[0].bucket].append(portion)
     commands = {bucket: outbox.end_commands(naming, found) for bucket, found in of_buckets.items()}
     try:
-        told = yield from tell(homes, commands)
+        told = yield from tell(homes, commands, marked=len(names))
     except PartUnavailable as problem:
         told = Told.read(commands, problem.replies)
     except SessionStoreUnavailable:

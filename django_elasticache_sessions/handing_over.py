@@ -21,7 +21,7 @@ from .exceptions import (
     SessionTooLarge,
 )
 from .fields import stored_name
-from .homes import Homes, ask_cache, ask_database
+from .homes import Homes, ask_cache, ask_database, try_cache
 from .keys import Naming, SessionName, stamp_of_key
 from .operations import (
     PENDING_END,
@@ -127,7 +127,8 @@ def _tell_after_commit(
     homes: Homes, names: Sequence[SessionName], commands: Sequence[Command]
 ) -> Operation[None]:
     def tell() -> Operation[None]:
-        yield from ask_cache(homes, tuple(commands))
+        # What the hashes still think of as pending is not taken twice.
+        yield from try_cache(homes, tuple(commands))
 
     if commands:
         digests = [name.digest for name in names]

@@ -203,16 +203,20 @@ def get_homes() -> Homes:
     return homes
 
 
-def ask_cache(homes: Homes, commands: tuple[Command, ...]) -> Operation[list[Any]]:
+def ask_cache(
+    homes: Homes, commands: tuple[Command, ...], *, marked: int = 0
+) -> Operation[list[Any]]:
     """Yield commands, unless the cache is known not to serve. Raises `SessionStoreUnavailable`.
 
-    Before the first commands after an outage, hashes that may be stale are dropped.
+    Before the first commands after an outage, hashes that may be stale are dropped. `marked` is how
+    many rows the operation itself has marked, to tell the cache of them by these commands.
     """
     if not homes.cache.admits():
         raise SessionStoreUnavailable(A_MOMENT_AGO)
     try:
         if homes.is_reconciliation_due():
-            yield from reconcile(homes, most_batches=_BATCHES_PER_REQUEST)
+            most_batches = _BATCHES_PER_REQUEST + -(-marked // _BATCH)
+            yield from reconcile(homes, most_batches=most_batches)
         replies = yield from _ask_and_count(homes, commands)
     except _Unfinished:
         # The cache serves, but may not be believed yet.
@@ -418,12 +422,17 @@ def mend_if_stale(homes: Homes, name: SessionName) -> Operation[bool]:
 
 
 def tell(
-    homes: Homes, of_buckets: Mapping[int, Sequence[Command]], *, is_reconciled: bool = False
+    homes: Homes,
+    of_buckets: Mapping[int, Sequence[Command]],
+    *,
+    marked: int = 0,
+    is_reconciled: bool = False,
 ) -> Operation[Told]:
     """Yield commands that let the cache know of rows; find out whether it is the cache in use.
 
     What a superseded server was told, the others do not know. Raises `SessionStoreUnavailable`, and
-    `PartUnavailable` as ask_cache() does. `is_reconciled` where that is what reconciles.
+    `PartUnavailable` as ask_cache() does; see there for `marked`. `is_reconciled` where that is
+    what reconciles.
     """
     commands: list[Command] = []
     for of_bucket in of_buckets.values():
@@ -431,7 +440,7 @@ def tell(
     if is_reconciled:
         replies: Sequence[Any] = yield tuple(commands)
     else:
-        replies = yield from ask_cache(homes, tuple(commands))
+        replies = yield from ask_cache(homes, tuple(commands), marked=marked)
     told = Told.read(of_buckets, replies)
     for bucket, origin in told.origins.items():
         homes.note_origin(bucket, origin)

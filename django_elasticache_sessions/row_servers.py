@@ -75,7 +75,7 @@ def meet(
         _supersede(connection, "name = %s", name_of(place, predecessor), name)
     if is_start:
         _supersede(connection, "place <> %s", place, name)
-    epoch, successor = _standings(connection, place)[name]
+    epoch, successor, _ = _standings(connection, place)[name]
     return Standing(epoch, bool(successor))
 
 
@@ -88,23 +88,33 @@ def standings(connection: BaseDatabaseWrapper, place: str) -> Mapping[bytes, Sta
     if connection.in_atomic_block:
         return None
     found = _standings(connection, place)
-    if found and all(successor for _, successor in found.values()):
-        for name, (_, successor) in found.items():
+    if found and all(successor for _, successor, _ in found.values()):
+        for name, (_, successor, _) in found.items():
             if not successor.startswith(f"{place}:") and not _in_use_elsewhere(connection, place):
                 _reclaim(connection, name)
         found = _standings(connection, place)
-    _note_use(connection, place)
+    # Where nothing is to be noted nothing waits for who is writing: SQLite has one writer at a time.
+    if any(is_due and not successor for _, successor, is_due in found.values()):
+        _note_use(connection, place)
     return {
         name.rpartition(":")[2].encode(): Standing(epoch, bool(successor))
-        for name, (epoch, successor) in found.items()
+        for name, (epoch, successor, _) in found.items()
     }
 
 
-def _standings(connection: BaseDatabaseWrapper, place: str) -> dict[str, tuple[int, str]]:
-    query = sql(connection, "SELECT name, epoch, successor FROM {servers} WHERE place = %s")
+def _standings(connection: BaseDatabaseWrapper, place: str) -> dict[str, tuple[int, str, bool]]:
+    """Return by name the epoch, the successor, and whether it is due to be noted as in use."""
+    query = sql(
+        connection,
+        f"SELECT name, epoch, successor, seen <= {{now}} - {_HEARTBEAT_SECONDS} "
+        "FROM {servers} WHERE place = %s",
+    )
     with connection.cursor() as cursor:
         cursor.execute(query, [place])
-        return {name: (epoch, successor) for name, epoch, successor in cursor.fetchall()}
+        return {
+            name: (epoch, successor, bool(is_due))
+            for name, epoch, successor, is_due in cursor.fetchall()
+        }
 
 
 def _in_use_elsewhere(connection: BaseDatabaseWrapper, place: str) -> str | None:
