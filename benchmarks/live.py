@@ -217,7 +217,7 @@ def _fill(sessions: int, *, with_rows: bool = False) -> None:
             yield from homes.acquaint(known, name)
             commands += _commands(reading.creation(known, naming, name, new))
             rows.append(_row(name, new))
-        FallbackSession.objects.bulk_create(rows)
+        FallbackSession.objects.using(configuration.options.fallback_database).bulk_create(rows)
         yield tuple(commands)
 
     for first in range(0, sessions, _BATCH):
