@@ -28,6 +28,7 @@ from tests.servers.valkey import RELEASES, Valkey
 SID, NEW_SID = "A" * 22, "B" * 22
 HASH, NEW_HASH = f"session:{{7}}:{SID}", f"session:{{7}}:{NEW_SID}"
 INDEX, USER_INDEX, EVENTS = "session:{7}:live", "session:user:tag", "session:events:{7}"
+PENDING, ROW_WORDS, TOMBSTONE_SECONDS = "session:{7}:pending", b" @0123abcd.1 0 5", 1000
 KEY, NEW_KEY = "k" * 30, "n" * 30
 TTL, LONGEST_TTL = 100, 2**31 - 1
 MANY = {f"field-{n}": "x" for n in range(9000)}
@@ -135,7 +136,12 @@ def rotate(client, changed=None, removed=(), *, created=9, **options):
 
 
 def delete(client, *, key=""):
-    return run(client, DELETE, (HASH, INDEX), SID, key)
+    return run(client, DELETE, (HASH, INDEX, EVENTS, PENDING), SID, key, TOMBSTONE_SECONDS)
+
+
+def give_row(client) -> None:
+    """Have the session be one of the engine that keeps rows."""
+    client.hset(HASH, "~", client.hget(HASH, "~") + ROW_WORDS)
 
 
 def index_user(client, seconds=TTL, sid=SID):
@@ -165,8 +171,8 @@ def now(client) -> int:
 
 
 def contents(client) -> dict[bytes, bytes]:
-    """Return everything in the store, for telling whether it was changed."""
-    return {key: client.dump(key) for key in client.keys("*")}
+    """Return everything in the store but the counts, for telling whether it was changed."""
+    return {key: client.dump(key) for key in client.keys("*") if key != EVENTS.encode()}
 
 
 def plant_dead(client, count: int, key=INDEX) -> None:
@@ -378,7 +384,7 @@ def test_a_session_with_another_key_is_neither_saved_nor_ended(store, step, opti
 @pytest.mark.parametrize("step", [save, rotate])
 def test_a_session_that_has_a_row_is_left_to_the_engine_that_keeps_rows(store, step, options):
     create(store)
-    store.hset(HASH, "~", store.hget(HASH, "~") + b" @0123abcd.1 0 5")
+    give_row(store)
     before = contents(store)
     assert step(store, {"a": "x"}, **options) == -1
     assert contents(store) == before
@@ -519,6 +525,16 @@ def test_a_delete_ends_a_session_and_names_its_user(store, user):
     create(store, user=user)
     assert delete(store) == user.encode()
     assert contents(store) == {}
+
+
+def test_a_delete_of_a_session_that_has_a_row_leaves_a_tombstone_for_the_database(store):
+    create(store, user="tag")
+    give_row(store)
+    assert delete(store, key=KEY) == b"tag"
+    assert store.hgetall(HASH) == {b"~": b"x p"}
+    assert TOMBSTONE_SECONDS - 2 <= store.ttl(HASH) <= TOMBSTONE_SECONDS
+    assert store.smembers(PENDING) == {SID.encode()}
+    assert not store.exists(INDEX)
 
 
 def test_a_delete_of_a_session_that_is_gone_clears_its_index_entry(store):
@@ -780,7 +796,7 @@ def test_what_is_no_session_is_not_indexed(store):
 COMMANDS = {
     "create": {"exists", "expire", "hget", "hset", "time", "unlink", "zadd", "zrange", "zrem"},
     "save": {"expire", "hdel", "hget", "hkeys", "hset", "time", "unlink", "zadd", "zrem"},
-    "delete": {"hget", "type", "unlink", "zrem"},
+    "delete": {"expire", "hget", "hset", "sadd", "type", "unlink", "zrem"},
     "index_user": {"expire", "time", "ttl", "type", "unlink", "zadd", "zrange", "zrem"},
     "prune": {"time", "zrange", "zrem"},
     "rekey": {"hget", "hset"},
@@ -790,6 +806,7 @@ COMMANDS = {
     "reindex": {"hget", "time", "ttl", "type", "unlink", "zadd"},
 }
 KEYS = {
+    "delete": (HASH, INDEX, EVENTS, PENDING),
     "index_user": (USER_INDEX,),
     "prune": (INDEX,),
     "rekey": (HASH,),
@@ -817,6 +834,10 @@ def every_branch_of(script: str, store: redis.Redis, app: redis.Redis) -> None:
             save(app, ttl=0, key=NEW_KEY)
         case "delete":
             create(store)
+            give_row(store)
+            delete(app)
+            store.set(HASH, "planted")
+            store.set(PENDING, "planted")
             delete(app)
         case "index_user":
             plant_dead(store, 3, USER_INDEX)
