@@ -93,7 +93,7 @@ def standings(connection: BaseDatabaseWrapper, place: str) -> Mapping[bytes, Sta
             if not successor.startswith(f"{place}:") and not _in_use_elsewhere(connection, place):
                 _reclaim(connection, name)
         found = _standings(connection, place)
-    # Where nothing is to be noted nothing waits for who is writing: SQLite has one writer at a time.
+    # A statement that writes nothing would wait all the same: SQLite has one writer at a time.
     if any(is_due and not successor for _, successor, is_due in found.values()):
         _note_use(connection, place)
     return {
