@@ -102,6 +102,8 @@ def _save_through(
         patch = _patch(homes, stored, change)
         written: rows.Written = yield from ask_database(homes, rows.save, patch)
         if written.version:
+            if change.removed and written.version % _BOUND_EVERY == 0:
+                yield from ask_database(homes, row_upkeep.bound_removed, stored.name.digest)
             return (yield from _follow(homes, naming, stored, change, patch, written))
         refused = yield from _refused(homes, naming, stored, change)
         if refused is not None:
@@ -235,4 +237,6 @@ def prune(naming: Naming) -> Operation[int]:
 
 _ENDED = -1
 _ATTEMPTS = 3
+#: A save that removes fields looks that often whether the row remembers too many of them.
+_BOUND_EVERY = 64
 _SWEEP_ROWS = 1000

@@ -21,7 +21,7 @@ from .exceptions import (
     SessionTooLarge,
 )
 from .fields import stored_name
-from .homes import Homes, ask_cache, ask_database, try_cache
+from .homes import Homes, acquaint, ask_cache, ask_database, try_cache
 from .keys import Naming, SessionName, stamp_of_key
 from .operations import (
     PENDING_END,
@@ -76,6 +76,9 @@ def hand_over(
     repeated, and when cut off at any point. Inside a transaction the cache is told after its end.
     """
     waiting = sorted(dict.fromkeys(names), key=_bucket)
+    if waiting:
+        # What comes of a superseded server is marked: which one it is has to be known.
+        yield from acquaint(homes, waiting[0])
     for _ in range(_ATTEMPTS):
         if not waiting:
             break

@@ -18,7 +18,15 @@ from .exceptions import DatabaseUnavailable, PartUnavailable, SessionStoreUnavai
 from .health import Health
 from .keys import SessionName
 from .occurrences import Occurrences
-from .operations import INFO, ORIGIN, Command, Dispensable, Operation, run
+from .operations import (
+    INFO,
+    ORIGIN,
+    Command,
+    Dispensable,
+    Operation,
+    StoredSession,
+    run,
+)
 from .row_servers import UNKNOWN, Standing, name_of
 from .statements import Statement
 from .texts import A_MOMENT_AGO, Text, text_of
@@ -148,6 +156,20 @@ class Homes:
     def standing(self, bucket: int) -> Standing:
         """Return what is known of that primary."""
         return self.standings.get(self.origin(bucket), UNKNOWN)
+
+    def origin_of(self, stored: StoredSession) -> bytes:
+        """Return what a hash would be marked with if it were filled in now."""
+        origin = self.origin(stored.name.bucket)
+        if origin in self.standings:
+            return b"%s.%d" % (origin, self.standings[origin].epoch)
+        # Without the database nobody can tell of which time at this server the hash is.
+        is_of_here = stored.origin.startswith(origin + b".")
+        return stored.origin if is_of_here else origin
+
+    def epoch_of(self, stored: StoredSession) -> int:
+        """Return the epoch that a hash of this server has, or would have."""
+        epoch = self.origin_of(stored).rpartition(b".")[2]
+        return int(epoch) if stored.origin and epoch.isdigit() else 0
 
     def server(self, bucket: int) -> str:
         """Return the name of that primary in the database, empty where it is not there."""
@@ -362,7 +384,8 @@ def meet(homes: Homes, bucket: int) -> Operation[None]:
     Raises `SessionStoreUnavailable` where another has taken its place.
     """
     origin = homes.origin(bucket)
-    if origin not in homes.standings and origin not in _NAMELESS:
+    is_new = origin not in homes.standings and origin not in _NAMELESS
+    if is_new and not homes.database.is_open:
         yield from _record(homes, origin)
     if homes.standing(bucket).is_superseded:
         yield Leave(get_outline().alias)

@@ -29,7 +29,12 @@ from .client import CLIENT_FIELD, Client
 from .codec import SessionCodec
 from .conf import get_configuration
 from .drivers import aio, sync
-from .exceptions import InvalidValue, PartUnavailable, SessionStoreUnavailable
+from .exceptions import (
+    InvalidValue,
+    PartUnavailable,
+    SessionStoreUnavailable,
+    UnknownFormat,
+)
 from .fields import name_size
 from .keys import Naming, SessionName, is_sid
 from .listing import Counts, Described, Kind, Place
@@ -443,7 +448,7 @@ def _live(item: Described, *, with_values: bool = False) -> LiveSession:
     def value(name: str) -> Any:
         try:
             return serializer.loads(codec.decode(name, stored.fields[name]))
-        except (KeyError, InvalidValue, ValueError):
+        except (KeyError, InvalidValue, UnknownFormat, ValueError):
             return None
 
     user_id = value(USER_ID_FIELD) if stored.user_tag else None

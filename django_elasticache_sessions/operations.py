@@ -249,8 +249,7 @@ def save(naming: Naming, stored: StoredSession, change: Save) -> Operation[int |
 def _save_beside(naming: Naming, stored: StoredSession, change: Save) -> Operation[int | Outpaced]:
     """Save to a hash that has a row, which only the cached_db engine reaches: it is handed over."""
     name = stored.name
-    epoch = stored.origin.rpartition(b".")[2]
-    words = (name.sid, stored.key, epoch, 0, change.stamp, *change.words())
+    words = (name.sid, stored.key, "*", 0, change.stamp, *change.words())
     keys = (name.hash_key, name.index_key, naming.pending_set(name.bucket))
     command = run(scripts.SAVE_PENDING, keys, words)
     replies = yield with_user_commands(naming, stored, change, command)

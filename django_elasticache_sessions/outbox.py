@@ -190,7 +190,7 @@ def _save_commands(
     homes: Homes, naming: Naming, stored: StoredSession, change: Save, *, most: int
 ) -> tuple[Command, ...]:
     name = stored.name
-    epoch = homes.standing(name.bucket).epoch
+    epoch = homes.epoch_of(stored)
     words = (name.sid, stored.key, epoch, most, change.stamp, *change.words())
     command = run(scripts.SAVE_PENDING, keys_of(naming, name), words)
     return operations.with_user_commands(naming, stored, change, command)

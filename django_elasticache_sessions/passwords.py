@@ -51,7 +51,12 @@ def end_sessions(
 
 def _end(user_id: str, kept: Any) -> None:
     try:
-        live.end_for_user(user_id, keep=kept, reason=_REASON)
+        ended = live.end_for_user(user_id, keep=kept, reason=_REASON)
+        if not ended.is_complete:
+            logger.warning(
+                "A password was changed, but one of the two stores could not be asked for the "
+                "user's other sessions. Django signs out what it had when it is next used."
+            )
     except SessionStoreUnavailable as problem:
         logger.error(
             "A password was changed, but the user's other sessions could not be ended in the "

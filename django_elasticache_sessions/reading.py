@@ -357,8 +357,7 @@ def _look(homes: Homes, names: tuple[SessionName, ...]) -> Operation[_Seen]:
             is_rejected = True
             continue
         if stored:
-            epoch = homes.standing(name.bucket).epoch
-            return _Seen(stored, b"%s.%d" % (origin, epoch))
+            return _Seen(stored, homes.origin_of(stored))
     return _Seen(is_rejected=is_rejected)
 
 

@@ -13,7 +13,7 @@ from .codec import CodecPolicy, SessionCodec, stamp_of
 from .conf import CACHED_DB_ENGINE, SETTING, Configuration, get_configuration
 from .drivers import sync
 from .elasticache.kms import make_wrapped_key
-from .exceptions import InvalidValue
+from .exceptions import InvalidValue, UnknownFormat
 from .fields import stored_name
 from .homes import ask_database, get_homes
 from .key_settings import ENCRYPTION_KEYS_ENTRY
@@ -140,7 +140,7 @@ def _rekey_rows(
 def _examine_row(policy: CodecPolicy, stored: StoredSession) -> tuple[Tally, dict[str, bytes]]:
     try:
         words = tuple(_replacements(policy, stored))
-    except InvalidValue:
+    except (InvalidValue, UnknownFormat):
         return Tally(seen=1, unreadable=1), {}
     values = {field: value for field, _, value in words}
     return Tally(seen=1, rekeyed=1 if values else 0), values
@@ -179,7 +179,7 @@ def _examine(
         if stored is None:
             return Tally(), ()
         found = tuple(_replacements(policy, stored))
-    except InvalidValue:
+    except (InvalidValue, UnknownFormat):
         return Tally(seen=1, unreadable=1), ()
     words = tuple(word for field, *values in found for word in (stored_name(field), *values))
     return Tally(seen=1, rekeyed=1 if words else 0), words

@@ -107,12 +107,13 @@ class _Merging:
             self.fields,
             max(row.clock, self.cached.clock),
             row.version + 1,
-            *_bounded(self.removed, self.state.cleared),
+            *bounded(self.removed, self.state.cleared),
         )
         return Merged(sid, row.version, row.version + 1, self.has_newer, content)
 
 
-def _bounded(removed: dict[str, int], cleared: int) -> tuple[dict[str, int], int]:
+def bounded(removed: dict[str, int], cleared: int) -> tuple[dict[str, int], int]:
+    """Return `removed` and `cleared` with the newest stamps by themselves, and the others as one."""
     if len(removed) <= _MOST_REMOVED:
         return removed, cleared
     newest = sorted(removed, key=lambda name: removed[name], reverse=True)[:_MOST_REMOVED]

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from .dialects import merged_fields, sql
+from .dialects import dialect_of, merged_fields, sql, stamps_to_json
 from .exceptions import InvalidValue
-from .rows import _COLUMNS, Row, row_of
+from .row_merge import bounded
+from .rows import _COLUMNS, Row, row_of, states
 
 #: An expired row stays so long: its session may live on in a cache that waits for the database.
 GRACE_SECONDS = 86_400
@@ -109,6 +110,23 @@ def replace(
     with connection.cursor() as cursor:
         cursor.execute(query, [*parameters, sid.hex(), version])
         return bool(cursor.rowcount == 1)
+
+
+def bound_removed(connection: BaseDatabaseWrapper, sid: bytes) -> None:
+    """Have a row keep the stamps of the newest removed fields by themselves alone."""
+    state = states(connection, [sid]).get(sid)
+    if state is None:
+        return
+    removed, cleared = bounded(state.removed, state.cleared)
+    if len(removed) == len(state.removed):
+        return
+    json = dialect_of(connection).json
+    query = sql(
+        connection,
+        f"UPDATE {{table}} SET removed = {json}, cleared = %s WHERE sid = %s AND version = %s",
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(query, [stamps_to_json(removed), cleared, sid.hex(), state.row.version])
 
 
 def delete_expired(connection: BaseDatabaseWrapper, after: bytes | None, limit: int) -> Swept:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import replace
 
 from .. import keys, previous
@@ -14,9 +15,9 @@ from ..previous import Ask, Found, Since
 from ..serializers import make_serializer
 from .saving import Saving, first_stored
 
-#: The stamp in the KEY of a session that was taken over, until its first rotation: the other engine
-#: has it under the same session key.
-_ADOPTED = 0
+#: The stamp in the KEY of a session that was taken over, until its first rotation, is when it expires
+#: in the other engine, in seconds since the epoch: less than any stamp.
+_LAST_EXPIRY = 1 << 33
 
 logger = logging.getLogger("django_elasticache_sessions")
 
@@ -34,7 +35,8 @@ class Adoption(Saving):
         self._session_cache = FieldMap(make_serializer(self.serializer))
         self._session_cache.update(found.data)
         new, _ = self._new_session(name, found.session_key)
-        key = naming.key(found.session_key, new.created, _ADOPTED)
+        expires = min(int(time.time()) + found.seconds_left, _LAST_EXPIRY - 1)
+        key = naming.key(found.session_key, new.created, expires)
         new = replace(new, ttl=min(found.seconds_left, new.ttl), key=key)
         del self._session_cache
         is_new: bool = yield from self._operations.create(naming, name, new)
@@ -66,7 +68,10 @@ class Adoption(Saving):
     def _load(self) -> Operation[FieldMap]:
         data: FieldMap = yield from super()._load()
         stored, engines = self._stored, get_configuration().previous_engines
-        if stored is None or not engines or keys.stamp_of_key(stored.key) != _ADOPTED:
+        if stored is None or not engines:
+            return data
+        expires = keys.stamp_of_key(stored.key)
+        if expires >= _LAST_EXPIRY:
             return data
         alias = get_configuration().options.previous_cache_alias
         since: Since | None
@@ -75,6 +80,8 @@ class Adoption(Saving):
         except SessionStoreUnavailable as problem:
             return self._without_store(problem)
         if since is None:
+            if time.time() >= expires:
+                return data
             # A process of the other engine has ended it.
             yield from self._operations.delete(get_configuration().naming, stored)
             self._session_key = None

@@ -219,6 +219,8 @@ def _after(stored: StoredSession, save: Save, version: int) -> StoredSession:
         user_tag=stored.user_tag if save.user_tag is None else save.user_tag,
         key=key,
         clock=max(stored.clock, save.stamp),
+        # What was pending was handed over, or is found by whoever reads the session next.
+        pending={},
     )
 
 

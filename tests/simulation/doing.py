@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import adapter
-from .ledger import USER_FIELD
+from .ledger import USER_FIELD, SignOut
 from .promises import End, Key, Login, Promise, State, Write
 from .requests import Request, Steps
 
@@ -73,7 +73,8 @@ def login(request: Request) -> Steps:
         return
     yield from _rotated(request, store)
     assert request.key is not None
-    request.promise(Login, request.key.session.logins, user=USER)
+    promise = request.promise(Login, request.key.session.logins, user=USER)
+    request.ledger.note_login(request.key.session, promise.began)
     store[USER_FIELD] = USER
     store[request.op.field] = _written(request, request.world.new_value())
     yield from _saved(request, store)
@@ -128,21 +129,26 @@ def end_others(request: Request) -> Steps:
 
 def _signed_out(request: Request, kept: Key | None) -> Steps:
     began, ledger = request.now, request.ledger
-    for session, is_certain in ledger.sessions_of(USER, began):
+    sign_out = SignOut(began)
+    ledger.sign_outs.append(sign_out)
+    reader = request.actor.index
+    for session, is_certain in ledger.sessions_of(USER, began, reader):
         if kept is None or session is not kept.session:
             promise = request.promise(End, session.ends, by="end_for_user")
             if not is_certain:
                 promise.state, promise.done = State.UNKNOWN, request.now
-    promised = {id(session) for session, _ in ledger.sessions_of(USER, began)}
-    yield from adapter.end_for_user(USER, kept and kept.text)
-    for session, _ in ledger.sessions_of(USER, request.now):
+    promised = {id(session) for session, _ in ledger.sessions_of(USER, began, reader)}
+    count = yield from adapter.end_for_user(USER, kept and kept.text)
+    if not count.is_complete and ledger.allows("cut off crosswise"):
+        request.give_up()
+    for session, _ in ledger.sessions_of(USER, request.now, reader):
         # Begun since, or the one to keep if its id is another by now.
         is_kept = kept is not None and session is kept.session
         is_left = is_kept and kept.left and not adapter.ROTATION_KEEPS_ID
         if id(session) not in promised or is_left:
             unknown = End(began=began, state=State.UNKNOWN, done=request.now, by="end_for_user")
             session.ends.append(unknown)
-    ledger.sign_outs.append((began, request.now))
+    sign_out.done = request.now
 
 
 def synchronize(request: Request) -> Steps:
@@ -218,11 +224,7 @@ def _saved_first(request: Request, store: Any, user: str = "") -> Steps:
         key.session.fields[other] = [none]
     if login:
         key.session.logins.append(login)
-        key.session.ends += [
-            End(began=began, state=State.UNKNOWN, done=done, by="end_for_user")
-            for began, done in request.ledger.sign_outs
-            if done > made.began
-        ]
+        request.ledger.note_login(key.session, made.began)
     request.take_cookie(key)
 
 

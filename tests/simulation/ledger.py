@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .promises import NOBODY, End, Key, Login, Promise, Session, State, Transaction, Write
 from .rules import RULES
 
 USER_FIELD = "_auth_user_id"
+_WAITING = "waiting in the cache"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,14 @@ class Reading:
     is_crosswise: bool = False
 
 
+@dataclass(slots=True)
+class SignOut:
+    """When a user was signed out everywhere."""
+
+    began: int
+    done: float = math.inf
+
+
 class Ledger:
     """Everything that was promised in one simulation."""
 
@@ -53,7 +62,7 @@ class Ledger:
         self.sessions: list[Session] = []
         self.last_loss = -1.0
         #: When users were signed out everywhere: began, and done.
-        self.sign_outs: list[tuple[int, int]] = []
+        self.sign_outs: list[SignOut] = []
         #: Whether the database failed somebody since what waits was brought into it.
         self.has_database_failed = False
         self.phase = phase
@@ -75,7 +84,11 @@ class Ledger:
         """Enter a session under its first key; `like` another one that it may be a copy of."""
         session = Session(is_vague=like is not None)
         if like:
-            session.fields = {name: list(writes) for name, writes in like.fields.items()}
+            # Of the other one's values it has those that were seen when it was made.
+            session.fields = {
+                name: [replace(write, is_doubtful=True) for write in writes]
+                for name, writes in like.fields.items()
+            }
         self.sessions.append(session)
         return self.add_key(text, session, made)
 
@@ -85,14 +98,15 @@ class Ledger:
         self.keys.append(key)
         return key
 
-    def acknowledge(self, promise: Promise, tick: float) -> None:
-        """Note that the client was told that it is done."""
+    def acknowledge(self, promise: Promise, tick: float, *, is_superseded: bool = False) -> None:
+        """Note that the client was told that it is done; over an old primary, where that is so."""
         if promise.state is not State.RUNNING:
             return
         promise.state, promise.done = State.ACKNOWLEDGED, tick
         waits = self.has_database_failed or (self.is_behind and isinstance(promise, Write))
         promise.is_safe = promise.is_safe or not (self.is_cache_alone or waits)
-        if not promise.is_safe and promise.began <= self.last_loss:
+        is_lost = promise.began <= self.last_loss
+        if not promise.is_safe and (is_lost or (is_superseded and self.allows(_WAITING))):
             promise.is_doubtful = True
 
     def settle(self, transaction: Transaction, state: State, tick: float) -> None:
@@ -101,7 +115,7 @@ class Ledger:
 
     def note_loss(self, tick: float) -> None:
         """Note that the cache lost something: what waited in it may be gone."""
-        rule = "lost with the cache" if self.is_cache_alone else "waiting in the cache"
+        rule = "lost with the cache" if self.is_cache_alone else _WAITING
         self.last_loss = tick
         for promise in self._promises():
             if promise.state is State.ACKNOWLEDGED and not promise.is_safe and self.allows(rule):
@@ -250,14 +264,24 @@ class Ledger:
             for promise in (*key.session.promises(), key.made)
         )
 
-    def sessions_of(self, user: str, tick: float) -> Iterator[tuple[Session, bool]]:
+    def sessions_of(
+        self, user: str, tick: float, reader: int = NOBODY
+    ) -> Iterator[tuple[Session, bool]]:
         """Yield sessions that may be a user's, and whether they are for certain."""
         for session in self.sessions:
             logins = [login for login in session.logins if login.user == user]
-            if any(login.is_certain(tick) for login in logins):
+            if any(login.is_certain(tick, reader) for login in logins):
                 yield session, True
-            elif any(login.is_possible(math.inf) for login in logins):
+            elif any(login.state is not State.UNDONE for login in logins):
                 yield session, False
+
+    def note_login(self, session: Session, began: float) -> None:
+        """Note that users who were signed out since then may have been so of this session."""
+        session.ends += [
+            End(began=one.began, state=State.UNKNOWN, done=one.done, by="end_for_user")
+            for one in self.sign_outs
+            if one.done > began
+        ]
 
 
 __all__ = ["End", "Key", "Ledger", "Login", "Promise", "Reading", "Session", "Violation", "Write"]

@@ -59,8 +59,9 @@ class Request:
 
     def acknowledge(self) -> None:
         """Have everything that was begun be done."""
+        is_superseded = self.actor.process.server is not self.world.primary
         for promise in self.promises:
-            self.ledger.acknowledge(promise, self.now)
+            self.ledger.acknowledge(promise, self.now, is_superseded=is_superseded)
 
     def give_up(self) -> None:
         """Have everything that was begun be unknown."""
