@@ -296,7 +296,7 @@ def acquaint(homes: Homes, name: SessionName) -> Operation[None]:
         _, reply, origin = yield from ask_cache(homes, commands)
         clock.note(reply)
         homes.note_origin(name.bucket, origin)
-        yield from meet(homes, name.bucket)
+    yield from meet(homes, name.bucket)
 
 
 def deadline_ms(homes: Homes, name: SessionName) -> Operation[int]:

@@ -113,7 +113,7 @@ class _Merging:
 
 
 def bounded(removed: dict[str, int], cleared: int) -> tuple[dict[str, int], int]:
-    """Return `removed` and `cleared` with the newest stamps by themselves, and the others as one."""
+    """Return `removed` with the newest stamps, and `cleared` with the newest of the others."""
     if len(removed) <= _MOST_REMOVED:
         return removed, cleared
     newest = sorted(removed, key=lambda name: removed[name], reverse=True)[:_MOST_REMOVED]

@@ -15,8 +15,8 @@ from ..previous import Ask, Found, Since
 from ..serializers import make_serializer
 from .saving import Saving, first_stored
 
-#: The stamp in the KEY of a session that was taken over, until its first rotation, is when it expires
-#: in the other engine, in seconds since the epoch: less than any stamp.
+#: The stamp in the KEY of a session that was taken over, until its first rotation, is when it
+#: expires in the other engine, in seconds since the epoch: less than any stamp.
 _LAST_EXPIRY = 1 << 33
 
 logger = logging.getLogger("django_elasticache_sessions")
