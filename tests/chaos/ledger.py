@@ -191,13 +191,20 @@ def _judge_numbers(question: Question, answer: Answer) -> Iterator[Finding]:
     visit = question.visit
     for name, floor in question.floors.items():
         number, shown = visit.numbers[name], answer.numbers.get(name, 0)
-        if shown < floor:
+        if shown < floor and not number.is_suspect:
+            # Once: until it has been looked into, nothing else is to be expected.
             number.is_suspect = True
             yield Wrong.STALE, f"{visit.owner} {name}: {shown} after {floor}"
     for name, shown in answer.numbers.items():
         number = visit.number(name)
         if shown > number.tried or shown in number.undone:
             yield Wrong.UNDONE, f"{visit.owner} {name}: {shown} was rolled back, or never tried"
+
+
+def forget_suspicions(visit: Visit) -> None:
+    """Expect everything again of the next answer."""
+    for number in visit.numbers.values():
+        number.is_suspect = False
 
 
 def lost(visit: Visit, answer: Answer) -> Iterator[Finding]:
@@ -207,4 +214,4 @@ def lost(visit: Visit, answer: Answer) -> Iterator[Finding]:
         if shown < number.acknowledged:
             yield Wrong.LOST, f"{visit.owner} {name}: {shown} after {number.acknowledged}"
             number.acknowledged = shown
-        number.is_suspect = False
+    forget_suspicions(visit)

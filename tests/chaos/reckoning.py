@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from .figures import Figures
-from .ledger import ALIVE, DOUBTFUL, ENDED, Answer, Visit, Wrong, lost
+from .ledger import ALIVE, DOUBTFUL, ENDED, Answer, Visit, Wrong, forget_suspicions, lost
 from .visitors import Visitor
 
 #: So long may pass until every process knows that both stores serve again.
@@ -51,6 +51,7 @@ class Reckoning:
     def _settle(self, visitor: Visitor, visit: Visit) -> None:
         self.sessions += 1
         for port in self._ports:
+            forget_suspicions(visit)
             answer = self._settled(partial(visitor.request, "read", visit, port=port), visit)
             if answer.is_known:
                 self._take(visit, answer)
