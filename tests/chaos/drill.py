@@ -20,7 +20,9 @@ USERS = tuple(f"visitor{number}" for number in range(4))
 DEVICES, TABS = 2, 2
 #: The most that may pass after a fault until there are no more server errors.
 RECOVERY_SECONDS = 6.0
-CALM_SECONDS = 0.8
+CALM_SECONDS = 0.6
+#: A key that no session has.
+NO_KEY = "0" * 40
 FAILING_HABITS = {**HABITS, "write_and_fail": 20.0, "login_and_fail": 5.0}
 
 
@@ -32,7 +34,6 @@ class Report:
     writes: str
     figures: list[tuple[str, Figures]] = field(default_factory=list)
     failures: list[BaseException] = field(default_factory=list)
-    log: str = ""
 
     def promise(self, fault: str) -> Promise:
         """Return what is promised."""
@@ -88,7 +89,6 @@ class Drill:
             for tab in self._tabs:
                 tab.join(30)
             self.report.failures = [tab.failure for tab in self._tabs if tab.failure]
-            self.report.log = self._stage.log
         return self.report
 
     def _befall(self, name: str, fault: Fault) -> None:
@@ -103,6 +103,7 @@ class Drill:
         with self._paused():
             figures.is_over = True
             self._reckon(figures)
+            figures.log = self._stage.new_log()
             if self._is_thorough:
                 self._ask_each_home()
 
@@ -119,6 +120,7 @@ class Drill:
         figures.is_over = True
         stage.empty_cache()
         self._reckon(figures)
+        figures.log = stage.new_log()
         stage.cut_database()
         try:
             figures = self._begin("cache alone")
@@ -126,6 +128,7 @@ class Drill:
             self._reckon(figures, is_partial=True)
         finally:
             stage.heal_database()
+            self._wait_until_known(time.monotonic() + RECOVERY_SECONDS)
 
     def _reckon(self, figures: Figures, *, is_partial: bool = False) -> None:
         Reckoning(self._visitors, self._stage.ports, figures, is_partial=is_partial).run()
@@ -139,9 +142,19 @@ class Drill:
             yield
 
     def _wait_until_calm(self, figures: Figures) -> None:
-        """Wait until a while has brought no server error."""
+        """Wait until every process knows that its stores serve, and a while brings no error."""
         deadline = time.monotonic() + RECOVERY_SECONDS
+        self._wait_until_known(deadline)
         seen = -1
         while seen != figures.errors.total() and time.monotonic() < deadline:
             seen = figures.errors.total()
             time.sleep(CALM_SECONDS)
+
+    def _wait_until_known(self, deadline: float) -> None:
+        browser = self._stage.browser
+        for port in self._stage.ports:
+            # Only the database knows that there is no such session.
+            while browser.ask("read", NO_KEY, port=port).status != 200:
+                if time.monotonic() > deadline:
+                    return
+                time.sleep(0.1)

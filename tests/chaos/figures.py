@@ -27,6 +27,7 @@ class Figures:
     during: Counter[Wrong] = field(default_factory=Counter)
     afterwards: Counter[Wrong] = field(default_factory=Counter)
     details: list[str] = field(default_factory=list)
+    log: str = ""
     traces: list[str] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     longest: tuple[float, str] = (0.0, "")

@@ -54,6 +54,7 @@ class Node:
         self.port = free_port()
         self.log = log
         self._places = places
+        self._log_seen = 0
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -104,6 +105,14 @@ class Node:
     def thaw(self) -> None:
         """Have it go on."""
         self._signal(signal.SIGCONT)
+
+    def new_log(self) -> str:
+        """Return what it has logged since this was asked last."""
+        with self.log.open(errors="replace") as log:
+            log.seek(self._log_seen)
+            text = log.read()
+            self._log_seen = log.tell()
+        return text
 
     def answers(self) -> bool:
         """Tell whether it serves a page."""

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from itertools import product
 from pathlib import Path
-from typing import Any, Literal, get_args
 
 from .cache_stages import SentinelStage, ServerStage
 from .cluster_stage import ClusterStage
 from .drill import USERS, Drill, Report
-from .faults import Fault, faults_of
+from .faults import BY_CACHE, Fault, faults_of
 from .stages import Setup, Stage
 
 STAGES: Mapping[str, type[Stage]] = {
@@ -49,15 +47,35 @@ SHORT: Sequence[tuple[Setup, Sequence[str]]] = (
 )
 
 
-def every_setup() -> list[Setup]:
-    """Return all stages of a long run."""
-    kinds: dict[str, tuple[Any, ...]] = {
-        "cache": tuple(STAGES),
-        "database": ("postgresql", "mysql"),
-        "is_async": (False, True),
-        "writes": get_args(Literal["through", "behind"]),
-    }
-    return [Setup(**dict(zip(kinds, values, strict=True))) for values in product(*kinds.values())]
+#: What a process and its database have to do with a cache of several servers.
+WITH_SEVERAL = (
+    "none",
+    "one process standing still",
+    "half the processes killed",
+    "database flapping",
+    "database stopped for 2 s",
+)
+
+
+def _everything(setup: Setup) -> tuple[Setup, Sequence[str]]:
+    return setup, tuple(faults_of(setup))
+
+
+def _of_its_cache(setup: Setup) -> tuple[Setup, Sequence[str]]:
+    return setup, (*WITH_SEVERAL, *BY_CACHE[setup.cache])
+
+
+#: Every fault, with each pair of store, server and way of writing.
+LONG: Sequence[tuple[Setup, Sequence[str]]] = (
+    _everything(Setup()),
+    _of_its_cache(Setup(cache="sentinel", is_async=True)),
+    _everything(Setup(database="mysql", is_async=True)),
+    _of_its_cache(Setup(cache="cluster", database="mysql", is_async=True)),
+    _everything(Setup(is_async=True, writes="behind")),
+    _of_its_cache(Setup(cache="sentinel", database="mysql", writes="behind")),
+    _everything(Setup(database="mysql", writes="behind")),
+    _of_its_cache(Setup(cache="cluster", writes="behind")),
+)
 
 
 def perform(setup: Setup, names: Sequence[str] | None = None, *, is_thorough: bool) -> Report:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import re
 import sys
 import time
 from collections import Counter
@@ -11,13 +12,14 @@ from collections.abc import Iterator, Sequence
 
 from ..servers.databases import Unavailable
 from .drill import Report
-from .faults import faults_of
 from .ledger import Wrong
-from .plans import SHORT, every_setup, perform
+from .plans import LONG, SHORT, perform
 from .stages import Setup
 
 #: Faults in which another server takes over from a primary.
 FAILOVERS = ("Sentinel", "primary killed", "primary frozen", "primary cut off", "promoted", "split")
+#: Lines of a log that say why something was not served.
+REASONS = r"^(?:[45]\d\d [A-Z]+ .*|\S*(?:Unavailable|Error|Ended)\b.*)"
 DATABASE = ("database", "both")
 
 
@@ -42,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _plan(options: argparse.Namespace) -> Iterator[tuple[Setup, Sequence[str]]]:
-    plan = [(setup, list(faults_of(setup))) for setup in every_setup()] if options.long else SHORT
+    plan = LONG if options.long else SHORT
     words = [word.strip() for word in options.stage.split(",") if word.strip()]
     for setup, names in plan:
         chosen = [name for name in names if options.fault in name]
@@ -73,6 +75,8 @@ def _show_traces(report: Report) -> None:
     for name, figures in report.figures:
         for trace in figures.traces[:10]:
             sys.stdout.write(f"--- {name}: {trace}\n")
+        for reason, count in Counter(re.findall(REASONS, figures.log, re.M)).most_common(8):
+            sys.stdout.write(f"--- {name}: {count} x {reason[:200]}\n")
 
 
 def _counted(report: Report) -> Counter[str]:

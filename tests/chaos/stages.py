@@ -78,10 +78,9 @@ class Stage:
         """Where the site is served."""
         return [node.port for node in self.nodes]
 
-    @property
-    def log(self) -> str:
-        """What all processes have logged."""
-        return "\n".join(node.log.read_text(errors="replace") for node in self.nodes)
+    def new_log(self) -> str:
+        """Return what the processes have logged since this was asked last."""
+        return "\n".join(node.new_log() for node in self.nodes)
 
     @property
     def browser(self) -> Browser:
