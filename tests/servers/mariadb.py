@@ -4,6 +4,7 @@ import importlib.util
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 from pathlib import Path
@@ -115,10 +116,13 @@ class MariaDB:
             return None
 
     def _answers(self) -> bool:
-        if (connection := self._attempt()) is None:
-            return False
-        connection.close()
-        return True
+        # PyMySQL leaves a socket open that could not connect.
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(self.target)
+            except OSError:
+                return False
+            return bool(probe.recv(1))
 
     def _connect(self) -> Any:
         import pymysql

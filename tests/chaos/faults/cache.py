@@ -63,6 +63,7 @@ def split_view(stage: ServerStage) -> None:
     except BaseException:
         replica.stop()
         raise
+    _forget_primary(replica)
     stage.valkey.stop()
     stage.valkey = replica
     stage.callback(replica.stop)
@@ -136,6 +137,13 @@ def _promote(replica: Valkey) -> None:
     replica.thaw()
     with replica.client() as client:
         client.replicaof("NO", "ONE")
+
+
+def _forget_primary(replica: Valkey) -> None:
+    """Have it be a primary when it starts again, too."""
+    replica.replica_of = None
+    with replica.client() as client:
+        client.config_rewrite()
 
 
 def _refuse(stage: ServerStage) -> None:
