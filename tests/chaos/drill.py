@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
@@ -26,6 +26,13 @@ NO_KEY = "0" * 40
 FAILING_HABITS = {**HABITS, "write_and_fail": 20.0, "login_and_fail": 5.0}
 
 
+Tell = Callable[[str], object]
+
+
+def nobody(line: str) -> None:
+    """Tell nobody."""
+
+
 @dataclass
 class Report:
     """What came of a stage, by fault."""
@@ -43,7 +50,8 @@ class Report:
     def broken(self) -> dict[str, list[str]]:
         """The promises that were not kept, by fault, and details of the first."""
         broken = {
-            f"{self.title}: {name}": found + figures.details[:5]
+            f"{self.title}: {name}{figures.after and f' after {figures.after}'}": found
+            + figures.details[:5]
             for name, figures in self.figures
             if (found := figures.broken(self.promise(name)))
         }
@@ -60,11 +68,15 @@ class Report:
 class Drill:
     """Visitors on a stage."""
 
-    def __init__(self, stage: Stage, *, is_thorough: bool = False) -> None:
-        """With `is_thorough`, either home is asked alone after each fault, not only at the end."""
+    def __init__(self, stage: Stage, *, is_thorough: bool = False, tell: Tell = nobody) -> None:
+        """With `is_thorough`, either home is asked alone after each fault, not only at the end.
+
+        `tell` is given each line of the table as soon as it is known.
+        """
+        self._tell = tell
         self._stage = stage
         self._is_thorough = is_thorough
-        self._current = Figures()
+        self._current, self._after = Figures(), ""
         self._visitors = [Visitor(name, stage.ports, lambda: self._current) for name in USERS]
         self._devices = [
             Device(visitor, index, TABS) for visitor in self._visitors for index in range(DEVICES)
@@ -80,8 +92,8 @@ class Drill:
         try:
             for name, fault in faults.items():
                 self._befall(name, fault)
-            with self._paused():
-                if not self._is_thorough:
+            if not self._is_thorough:
+                with self._paused():
                     self._ask_each_home()
         finally:
             for tab in self._tabs:
@@ -104,11 +116,13 @@ class Drill:
             figures.is_over = True
             self._reckon(figures)
             figures.log = self._stage.new_log()
+            self._after = name
+            self._tell(figures.line(name, self.report.promise(name)))
             if self._is_thorough:
                 self._ask_each_home()
 
-    def _begin(self, name: str) -> Figures:
-        self._current = Figures()
+    def _begin(self, name: str, *, is_over: bool = False) -> Figures:
+        self._current = Figures(after=self._after if is_over else "", is_over=is_over)
         self.report.figures.append((name, self._current))
         return self._current
 
@@ -116,16 +130,14 @@ class Drill:
         """Ask the rows alone, with an empty cache, and then the cache alone."""
         stage = self._stage
         stage.synchronize()
-        figures = self._begin("row alone")
-        figures.is_over = True
+        rows = self._begin("row alone", is_over=True)
         stage.empty_cache()
-        self._reckon(figures)
-        figures.log = stage.new_log()
+        self._reckon(rows)
+        rows.log = stage.new_log()
         stage.cut_database()
         try:
-            figures = self._begin("cache alone")
-            figures.is_over = True
-            self._reckon(figures, is_partial=True)
+            hashes = self._begin("cache alone", is_over=True)
+            self._reckon(hashes, is_partial=True)
         finally:
             stage.heal_database()
             self._wait_until_known(time.monotonic() + RECOVERY_SECONDS)

@@ -33,6 +33,10 @@ class Figures:
     longest: tuple[float, str] = (0.0, "")
     recovery_seconds: float | None = None
     is_over: bool = False
+    #: The fault before, of what is asked when none is there.
+    after: str = ""
+    #: How many faults these are of.
+    times: int = 1
 
     def count(self, page: str, answer: Answer, seconds: float, *, is_dead: bool) -> None:
         """Take a request; that of a dead key may find a store away that alone knows of it."""
@@ -51,6 +55,22 @@ class Figures:
             self.traces.append("\n".join([f"{what}: {detail}", *history]))
             (self.afterwards if self.is_over else self.during)[what] += 1
             self.details.append(f"{what}{' afterwards' if self.is_over else ''}: {detail}")
+
+    def add(self, other: Figures) -> None:
+        """Take the figures of the same fault at another time."""
+        for mine, theirs in (
+            (self.requests, other.requests),
+            (self.acknowledged, other.acknowledged),
+            (self.errors, other.errors),
+            (self.during, other.during),
+            (self.afterwards, other.afterwards),
+        ):
+            mine.update(theirs)  # type: ignore[arg-type]
+        self.times += other.times
+        self.seconds += other.seconds
+        self.longest = max(self.longest, other.longest)
+        if other.recovery_seconds is not None:
+            self.recovery_seconds = max(self.recovery_seconds or 0, other.recovery_seconds)
 
     def wrongs(self, what: Wrong) -> int:
         """Return how often something was wrong, during and afterwards."""
@@ -71,8 +91,8 @@ class Figures:
         broken = [
             f"{what}: {self.during[what]} during, {self.afterwards[what]} afterwards"
             for what in COLUMNS
-            if (self.during[what] and what not in promise.allowed)
-            or (self.afterwards[what] and what not in promise.allowed_afterwards)
+            if (self.during[what] and what not in promise.during)
+            or (self.afterwards[what] and what not in promise.afterwards)
         ]
         if self.visitors_errors and not promise.errors:
             broken.append(f"5xx for visitors: {dict(self.errors)}")
@@ -85,9 +105,9 @@ class Figures:
         return broken
 
     def line(self, name: str, promise: Promise) -> str:
-        """Return the line of the table; what is allowed is in parentheses."""
+        """Return the line of the table; a figure that is allowed is in parentheses."""
         ordered = sorted(self.seconds) or [0.0]
-        words = [f"{name:34}{self.requests.total():9}{self.acknowledged['write']:8}"]
+        words = [f"{name:34}{self.times:5}{self.requests.total():9}{self.acknowledged['write']:8}"]
         words += [self._word(what, promise) for what in COLUMNS]
         words.append(_marked(self.visitors_errors, promise.errors, 7))
         words.append(f"{ordered[len(ordered) // 2] * 1000:6.0f} ms{ordered[-1] * 1000:7.0f} ms")
@@ -97,7 +117,7 @@ class Figures:
         return "".join(words).rstrip()
 
     def _word(self, what: Wrong, promise: Promise) -> str:
-        is_allowed = what in promise.allowed or what in promise.allowed_afterwards
+        is_allowed = what in promise.during or what in promise.afterwards
         return _marked(self.wrongs(what), is_allowed, max(len(what) + 3, 7))
 
 
@@ -105,7 +125,7 @@ def heading(title: str) -> str:
     """Return the first line of the table."""
     columns = "".join(f"{what:>{max(len(what) + 3, 7)}}" for what in COLUMNS)
     figures = f"{'5xx':>7}{'median':>9}{'longest':>10}{'most':>8}{'recovery':>11}"
-    return f"{title:34}{'requests':>9}{'writes':>8}{columns}{figures}"
+    return f"{title:34}{'times':>5}{'requests':>9}{'writes':>8}{columns}{figures}"
 
 
 def _marked(figure: int, is_allowed: bool, width: int) -> str:

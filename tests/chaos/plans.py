@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .cache_stages import SentinelStage, ServerStage
 from .cluster_stage import ClusterStage
-from .drill import USERS, Drill, Report
+from .drill import USERS, Drill, Report, Tell, nobody
 from .faults import BY_CACHE, Fault, faults_of
 from .stages import Setup, Stage
 
@@ -78,12 +78,14 @@ LONG: Sequence[tuple[Setup, Sequence[str]]] = (
 )
 
 
-def perform(setup: Setup, names: Sequence[str] | None = None, *, is_thorough: bool) -> Report:
-    """Have the named faults, or all, befall a stage. Raises `Unavailable`."""
+def perform(
+    setup: Setup, names: Sequence[str], *, is_thorough: bool = False, tell: Tell = nobody
+) -> Report:
+    """Have the named faults befall a stage; see Drill. Raises `Unavailable`."""
     known = faults_of(setup)
-    faults: dict[str, Fault] = {name: known[name] for name in names or known}
+    faults: dict[str, Fault] = {name: known[name] for name in names}
     with (
         tempfile.TemporaryDirectory(prefix="chaos-") as folder,
         STAGES[setup.cache](Path(folder), setup, USERS) as stage,
     ):
-        return Drill(stage, is_thorough=is_thorough).run(faults)
+        return Drill(stage, is_thorough=is_thorough, tell=tell).run(faults)

@@ -21,26 +21,17 @@ class Promise:
 
     during: Allowed = ()
     afterwards: Allowed = ()
-    behind: Allowed = ()
+    #: A row is older until the next pass: whoever waited too long for the cache reads that.
+    behind: Allowed = (STALE,)
     #: Whether visitors, or only staff, may be told that the store is unavailable.
     errors: bool = False
     staff_errors: bool = False
     longest_seconds: float = 2.0
     recovery_seconds: float = 3.0
 
-    @property
-    def allowed(self) -> Allowed:
-        """What may be seen while the fault is there."""
-        return self.during
-
-    @property
-    def allowed_afterwards(self) -> Allowed:
-        """What may be found when it is over."""
-        return self.afterwards
-
     def of(self, writes: str) -> Promise:
         """Return what is promised under a setting of `FALLBACK_WRITES`."""
-        if writes != "behind" or not self.behind:
+        if writes != "behind":
             return self
         seen = tuple(what for what in self.behind if what is not LOST)
         return replace(self, during=self.during + seen, afterwards=self.afterwards + self.behind)
@@ -48,8 +39,8 @@ class Promise:
 
 #: While a database is away nobody knows of a session that is not in the cache.
 DATABASE_AWAY = Promise(staff_errors=True, longest_seconds=3.0)
-#: The rows are all there is meanwhile: under `behind` they are older.
-CACHE_AWAY = Promise(behind=(STALE,), longest_seconds=2.5)
+#: The rows are all there is meanwhile.
+CACHE_AWAY = Promise(longest_seconds=2.5)
 #: Under `behind` what was saved since the last pass goes with the cache.
 CACHE_LOST = Promise(behind=(STALE, LOST), longest_seconds=2.5)
 BOTH_AWAY = Promise(errors=True, longest_seconds=4.0)
@@ -68,7 +59,7 @@ PROMISES: dict[str, Promise] = {
     "cache flapping": CACHE_AWAY,
     "one process without the cache": CACHE_AWAY,
     # One process goes on with the old primary: PROTOCOL.md, "on purpose open".
-    "split view": Promise(during=(STALE, ZOMBIE), behind=(LOST,), longest_seconds=2.5),
+    "split view": Promise(during=(STALE, ZOMBIE), behind=(STALE, LOST), longest_seconds=2.5),
     # The database.
     "database restarted": DATABASE_AWAY,
     "database stopped for 2 s": DATABASE_AWAY,

@@ -16,7 +16,7 @@ from .stages import Setup
 @pytest.mark.parametrize(("setup", "faults"), SHORT, ids=[str(setup) for setup, _ in SHORT])
 def test_what_is_promised_of_every_fault_is_kept(setup: Setup, faults: Sequence[str], capsys):
     try:
-        report = perform(setup, faults, is_thorough=False)
+        report = perform(setup, faults)
     except Unavailable as missing:
         pytest.skip(f"this machine lacks {missing}")
     with capsys.disabled():
