@@ -7,6 +7,7 @@ from contextlib import ExitStack
 
 import redis
 
+from ..servers.ports import LOOPBACK, free_port
 from ..servers.relay import Relay
 from ..servers.valkey import SERVICE_NAME, Valkey
 from ..servers.waiting import wait_until
@@ -18,6 +19,7 @@ class ServerStage(Stage):
 
     def start_cache(self, stack: ExitStack) -> list[Mapping[str, object]]:
         """See Stage."""
+        self._nobody = free_port()
         self.valkey = stack.enter_context(Valkey())
         self.relays = [
             stack.enter_context(Relay(self.valkey.host, self.valkey.port, gather_seconds=0))
@@ -29,6 +31,21 @@ class ServerStage(Stage):
         """See Stage."""
         with self.valkey.client() as client:
             client.flushall()
+
+    def cut_cache(self, *relays: Relay) -> None:
+        """Have processes find nobody where the cache was, all of them unless told which.
+
+        The relays listen on: one that stops while it is being connected to leaves asyncio with a
+        connection that nobody ends (CPython 3.13.0).
+        """
+        for relay in relays or self.relays:
+            relay.lead_to(LOOPBACK, self._nobody)
+
+    def heal_cache(self) -> None:
+        """Have all reach it, without a fault."""
+        for relay in self.relays:
+            relay.heal()
+        self.lead_to(self.valkey)
 
     def lead_to(self, server: Valkey, *relays: Relay) -> None:
         """Have processes reach another server, as a name does after a failover."""

@@ -21,6 +21,8 @@ DEVICES, TABS = 2, 2
 #: The most that may pass after a fault until there are no more server errors.
 RECOVERY_SECONDS = 6.0
 CALM_SECONDS = 0.6
+#: For so long after a database came back a process needs both stores (docs/fallback.rst).
+DATABASE_AFTERMATH_SECONDS = 3.5
 #: A key that no session has.
 NO_KEY = "0" * 40
 FAILING_HABITS = {**HABITS, "write_and_fail": 20.0, "login_and_fail": 5.0}
@@ -141,6 +143,9 @@ class Drill:
         finally:
             stage.heal_database()
             self._wait_until_known(time.monotonic() + RECOVERY_SECONDS)
+            if self._is_thorough:
+                # Until then rows alone are not believed, should the next fault take the cache.
+                time.sleep(DATABASE_AFTERMATH_SECONDS)
 
     def _reckon(self, figures: Figures, *, is_partial: bool = False) -> None:
         Reckoning(self._visitors, self._stage.ports, figures, is_partial=is_partial).run()

@@ -120,10 +120,10 @@ class Visit:
             self.old_cookies.append(self.cookie)
             self.cookie = cookie
 
-    def end(self) -> None:
-        """Note that its end was acknowledged."""
+    def end(self, by: str) -> None:
+        """Note that its end was acknowledged to a page."""
         self.state = ENDED
-        self.history.append(f"{time.monotonic():.3f} ended")
+        self.history.append(f"{time.monotonic():.3f} ended by {by}")
 
     def doubt(self) -> None:
         """Note that nobody knows whether it, or its key, goes on."""

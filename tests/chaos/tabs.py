@@ -104,7 +104,7 @@ class Tab(threading.Thread):
         with self._operation(visit) as is_mine:
             if is_mine:
                 answer = self._visitor.request("logout", visit, prefix=self._prefix())
-                self._visitor.take_ends([visit], answer, is_done=bool(answer.user))
+                self._visitor.take_ends([visit], answer, by="logout", is_done=bool(answer.user))
 
     def _end(self, visit: Visit) -> None:
         with self._operation(visit) as is_mine:
@@ -112,7 +112,7 @@ class Tab(threading.Thread):
             if not (shown.session and shown.user):
                 return
             answer = self._visitor.request("end", visit, session=shown.session)
-            self._visitor.take_ends([visit], answer, is_done=bool(answer.ended))
+            self._visitor.take_ends([visit], answer, by="end", is_done=bool(answer.ended))
             if answer.ended == 0 and self._visitor.request("read", visit).user:
                 self._visitor.found(
                     Wrong.ZOMBIE, visit, f"{visit.owner}: staff was told it is not there"
@@ -126,7 +126,7 @@ class Tab(threading.Thread):
                 answer = self._visitor.request("password", visit)
             self._visitor.take_key(visit, answer)
             ended = self._visitor.signed_in_before(began, but=visit)
-            self._visitor.take_ends(ended, answer, is_done=bool(answer.user))
+            self._visitor.take_ends(ended, answer, by="password", is_done=bool(answer.user))
             if answer.status != 200:
                 # The new password is there all the same, and no session goes with it.
                 self._visitor.doubt_all()
@@ -136,7 +136,9 @@ class Tab(threading.Thread):
             if is_mine:
                 answer = self._visitor.request("end_for_user", visit, user=visit.user)
                 ended = self._visitor.signed_in_before(began)
-                self._visitor.take_ends(ended, answer, is_done=answer.ended is not None)
+                self._visitor.take_ends(
+                    ended, answer, by="end_for_user", is_done=answer.ended is not None
+                )
 
     @contextmanager
     def _operation(self, visit: Visit) -> Iterator[bool]:

@@ -122,7 +122,7 @@ def test_a_rotation_that_keeps_the_cookie_leaves_no_old_key(visit):
 
 def test_a_session_that_was_ended_is_dead_for_requests_that_begin_later(visit):
     before = Question.of(visit)
-    visit.end()
+    visit.end("logout")
     assert kinds(before, shown(5)) == []
     assert kinds(Question.of(visit), shown(5)) == [Wrong.ZOMBIE]
 

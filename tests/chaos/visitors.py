@@ -103,12 +103,12 @@ class Visitor:
             elif not answer.is_known:
                 visit.doubt()
 
-    def take_ends(self, visits: Sequence[Visit], answer: Answer, *, is_done: bool) -> None:
-        """Take the answer to an end."""
+    def take_ends(self, visits: Sequence[Visit], answer: Answer, *, by: str, is_done: bool) -> None:
+        """Take the answer to an end, by whichever page."""
         with self.lock:
             for visit in visits:
                 if answer.status == 200 and is_done and visit.state != ENDED:
-                    self.bury(visit)
+                    self.bury(visit, by)
                 elif not answer.is_known:
                     visit.doubt()
 
@@ -118,9 +118,9 @@ class Visitor:
             for visit in self.visits:
                 visit.doubt()
 
-    def bury(self, visit: Visit) -> None:
+    def bury(self, visit: Visit, by: str) -> None:
         """Note the acknowledged end of a session."""
-        visit.end()
+        visit.end(by)
         self.dead.extend((visit, cookie) for cookie in (visit.cookie, *visit.old_cookies))
 
     def tidy(self) -> None:

@@ -83,7 +83,7 @@ def replies_cut(stage: ServerStage) -> None:
         for relay in stage.relays:
             relay.cut_reply_after(5)
         time.sleep(0.1)
-    _heal(stage)
+    stage.heal_cache()
 
 
 def slow(stage: ServerStage) -> None:
@@ -91,7 +91,7 @@ def slow(stage: ServerStage) -> None:
     for relay in stage.relays:
         relay.delay(0.2)
     time.sleep(2.5)
-    _heal(stage)
+    stage.heal_cache()
 
 
 def emptied(stage: ServerStage) -> None:
@@ -103,14 +103,14 @@ def emptied(stage: ServerStage) -> None:
 
 def flapping(stage: ServerStage) -> None:
     """Refuse 0.3 s of every 1.2 s."""
-    flap(lambda: _refuse(stage), lambda: _heal(stage))
+    flap(stage.cut_cache, stage.heal_cache)
 
 
 def one_process_without(stage: ServerStage) -> None:
     """Have one process reach it no more."""
-    stage.relays[0].refuse()
+    stage.cut_cache(stage.relays[0])
     time.sleep(2.5)
-    stage.relays[0].heal()
+    stage.heal_cache()
 
 
 def both_down(stage: ServerStage) -> None:
@@ -122,14 +122,14 @@ def both_down(stage: ServerStage) -> None:
 
 def both_flapping(stage: ServerStage) -> None:
     """Have now the one, now the other."""
-    flap(lambda: _refuse(stage), lambda: _heal(stage))
+    flap(stage.cut_cache, stage.heal_cache)
     for _ in range(3):
         stage.cut_database()
         time.sleep(0.3)
-        _refuse(stage)
+        stage.cut_cache()
         stage.heal_database()
         time.sleep(0.3)
-        _heal(stage)
+        stage.heal_cache()
         time.sleep(0.3)
 
 
@@ -144,16 +144,6 @@ def _forget_primary(replica: Valkey) -> None:
     replica.replica_of = None
     with replica.client() as client:
         client.config_rewrite()
-
-
-def _refuse(stage: ServerStage) -> None:
-    for relay in stage.relays:
-        relay.refuse()
-
-
-def _heal(stage: ServerStage) -> None:
-    for relay in stage.relays:
-        relay.heal()
 
 
 FAULTS: dict[str, Callable[[ServerStage], None]] = {
