@@ -198,6 +198,9 @@ def _judge_numbers(question: Question, answer: Answer) -> Iterator[Finding]:
     for name, shown in answer.numbers.items():
         number = visit.number(name)
         if shown > number.tried or shown in number.undone:
+            # Once: it will be shown again and again.
+            number.tried = max(number.tried, shown)
+            number.undone.discard(shown)
             yield Wrong.UNDONE, f"{visit.owner} {name}: {shown} was rolled back, or never tried"
 
 

@@ -40,9 +40,11 @@ class Promise:
 #: While a database is away nobody knows of a session that is not in the cache.
 DATABASE_AWAY = Promise(staff_errors=True, longest_seconds=3.0)
 #: The rows are all there is meanwhile.
-CACHE_AWAY = Promise(longest_seconds=2.5)
+CACHE_AWAY = Promise(longest_seconds=3.0)
 #: Under `behind` what was saved since the last pass goes with the cache.
-CACHE_LOST = Promise(behind=(STALE, LOST), longest_seconds=2.5)
+CACHE_LOST = Promise(behind=(STALE, LOST), longest_seconds=3.0)
+#: gunicorn listens before it serves: who comes too early waits until Django has been imported.
+STARTING = Promise(longest_seconds=10.0)
 BOTH_AWAY = Promise(errors=True, longest_seconds=4.0)
 
 PROMISES: dict[str, Promise] = {
@@ -75,10 +77,10 @@ PROMISES: dict[str, Promise] = {
     "both down": BOTH_AWAY,
     "both flapping": BOTH_AWAY,
     # The processes.
-    "half the processes killed": Promise(longest_seconds=3.0),
+    "half the processes killed": STARTING,
     "one process standing still": Promise(longest_seconds=5.0),
-    "killed while the database is away": replace(DATABASE_AWAY, longest_seconds=4.0),
-    "clocks 5 s apart": Promise(longest_seconds=3.0),
+    "killed while the database is away": replace(STARTING, staff_errors=True),
+    "clocks 5 s apart": STARTING,
     "views failing in transactions": Promise(),
     # Sentinels.
     "Sentinel: primary killed": CACHE_LOST,
@@ -87,14 +89,12 @@ PROMISES: dict[str, Promise] = {
     "Sentinel: old primary lives on": replace(CACHE_LOST, during=(STALE, ZOMBIE)),
     # A cluster.
     "slots moved": CACHE_AWAY,
-    "primary killed, comes back": replace(CACHE_LOST, longest_seconds=3.0),
-    "primary frozen": replace(CACHE_LOST, longest_seconds=3.0),
-    "primary cut off from clients": replace(CACHE_AWAY, longest_seconds=3.0),
-    "primary cut off from all": replace(CACHE_LOST, longest_seconds=3.0),
-    "primary cut off from its peers": replace(
-        CACHE_LOST, during=(STALE, ZOMBIE), longest_seconds=3.0
-    ),
-    "cluster killed, restarted empty": replace(CACHE_LOST, longest_seconds=3.0),
+    "primary killed, comes back": CACHE_LOST,
+    "primary frozen": CACHE_LOST,
+    "primary cut off from clients": CACHE_AWAY,
+    "primary cut off from all": CACHE_LOST,
+    "primary cut off from its peers": replace(CACHE_LOST, during=(STALE, ZOMBIE)),
+    "cluster killed, restarted empty": CACHE_LOST,
     # At the end of each stage, with either home alone.
     "row alone": Promise(),
     "cache alone": Promise(errors=True),
