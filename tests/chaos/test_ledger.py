@@ -6,8 +6,10 @@ import time
 
 import pytest
 
+from .faults import faults_of
 from .figures import Figures
 from .ledger import Answer, Operations, Question, Visit, Wrong, forget_suspicions, judge, lost
+from .plans import LONG, SHORT
 from .promises import PROMISES, Promise
 
 
@@ -168,3 +170,12 @@ def test_errors_of_staff_are_promised_apart():
 def test_only_write_behind_may_lose_anything():
     losing = [name for name in PROMISES if Wrong.LOST in PROMISES[name].of("through").afterwards]
     assert losing == []
+
+
+def test_every_fault_has_a_promise_and_every_promise_a_fault():
+    befalling = {name for setup, names in (*SHORT, *LONG) for name in names}
+    assert befalling | {"row alone", "cache alone"} == set(PROMISES)
+
+
+def test_the_test_command_has_no_fault_that_its_stage_cannot_have():
+    assert [name for setup, names in SHORT for name in names if name not in faults_of(setup)] == []
