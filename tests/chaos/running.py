@@ -58,7 +58,7 @@ def _performed(
     setup: Setup, names: Sequence[str], number: int, *, is_thorough: bool
 ) -> Report | None:
     began = time.monotonic()
-    _say("", heading(f"Round {number}: {setup}"))
+    _say("", f"Round {number}: {setup}", heading(""))
     try:
         report = perform(setup, names, is_thorough=is_thorough, tell=_say)
     except Unavailable as missing:
@@ -71,7 +71,7 @@ def _performed(
 def _homes(report: Report) -> Iterator[str]:
     for name, figures in report.figures:
         if name in ("row alone", "cache alone"):
-            yield figures.line(f"{name} after {figures.after}"[:34], report.promise(name))
+            yield figures.line(f"{name.split()[0]} < {figures.after}"[:34], report.promise(name))
 
 
 def _findings(report: Report) -> Iterator[str]:

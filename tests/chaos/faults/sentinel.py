@@ -5,8 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from ...servers.configuration import SENTINEL_PERIODS
 from ...servers.valkey import SERVICE_NAME
 from ..cache_stages import SentinelStage
+
+#: A Sentinel makes a replica of an old primary after four of these; its own are of two seconds.
+OWN_PUBLISH_MS = 1000
 
 
 def primary_killed(stage: SentinelStage) -> None:
@@ -34,26 +38,24 @@ def primary_frozen(stage: SentinelStage) -> None:
 def as_told(stage: SentinelStage) -> None:
     """Have the replica take over while the primary serves."""
     before = stage.primary
-    with stage.sentinel.client() as client:
-        client.execute_command("SENTINEL", "FAILOVER", SERVICE_NAME)
+    _tell(stage, "FAILOVER", SERVICE_NAME)
     stage.wait_until_led_by_another(before)
     stage.wait_until_whole()
     time.sleep(1)
 
 
 def old_primary_lives_on(stage: SentinelStage) -> None:
-    """Have the Sentinel lose sight of a primary for ten seconds that clients still reach."""
-    lost = stage.primary
-    lost.freeze()
+    """Have a primary that lost its place be told so only after seconds, while clients reach it."""
+    _tell(stage, "DEBUG", "PUBLISH-PERIOD", OWN_PUBLISH_MS)
     try:
-        stage.wait_until_led_by_another(lost)
-        # Nobody tells it that it is none any more.
-        stage.sentinel.freeze()
+        primary_frozen(stage)
     finally:
-        lost.thaw()
-    time.sleep(3)
-    stage.sentinel.thaw()
-    stage.wait_until_whole()
+        _tell(stage, "DEBUG", *SENTINEL_PERIODS)
+
+
+def _tell(stage: SentinelStage, *words: object) -> None:
+    with stage.sentinel.client() as client:
+        client.execute_command("SENTINEL", *words)
 
 
 FAULTS: dict[str, Callable[[SentinelStage], None]] = {
