@@ -1,104 +1,177 @@
-"""Shoppers in a shop that faults befall, one after the other, and the judgement of it all."""
+"""Faults one after the other under visitors, and the judgement of what came of it."""
 
 from __future__ import annotations
 
-import re
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
-from django_elasticache_sessions.breaker import LONGEST_PAUSE_SECONDS
-from django_elasticache_sessions.homes import DATABASE_AFTERMATH_SECONDS
+from .faults import Fault
+from .faults.processes import FAILING_VIEWS
+from .figures import Figures, heading
+from .promises import PROMISES, Promise
+from .reckoning import Reckoning
+from .stages import Stage
+from .tabs import HABITS, Device
+from .visitors import Visitor
 
-from .shoppers import Ledger, Shopper
-
-SHOPPERS = 4
-#: The most that it may take after a fault until there are no more server errors.
+USERS = tuple(f"visitor{number}" for number in range(4))
+DEVICES, TABS = 2, 2
+#: The most that may pass after a fault until there are no more server errors.
 RECOVERY_SECONDS = 6.0
-#: Faults of which more is known than that they are faults.
-DATABASE_DOWN = "PostgreSQL stopped"
-BOTH_DOWN = "both down"
+CALM_SECONDS = 0.6
+#: For so long after a database came back a process needs both stores (docs/fallback.rst).
+DATABASE_AFTERMATH_SECONDS = 3.5
+#: A key that no session has.
+NO_KEY = "0" * 40
+FAILING_HABITS = {**HABITS, "write_and_fail": 20.0, "login_and_fail": 5.0}
+
+
+Tell = Callable[[str], object]
+
+
+def nobody(line: str) -> None:
+    """Tell nobody."""
 
 
 @dataclass
-class Drill:
-    """What came of it."""
+class Report:
+    """What came of a stage, by fault."""
 
-    ledgers: dict[str, Ledger] = field(default_factory=dict)
-    #: By fault: in how many seconds what was lost was served by another.
-    recoveries: dict[str, float] = field(default_factory=dict)
-    failures: list[BaseException | None] = field(default_factory=list)
-    log: str = ""
+    title: str
+    writes: str
+    figures: list[tuple[str, Figures]] = field(default_factory=list)
+    failures: list[BaseException] = field(default_factory=list)
 
-    def judge(self) -> None:
-        """Raise `AssertionError` unless nothing went wrong that may not."""
-        ledgers = self.ledgers.items()
-        assert self.failures == [None] * SHOPPERS
-        assert {name: ledger.details for name, ledger in ledgers if ledger.wrongs} == {}
-        assert {
-            name: ledger.server_errors
-            for name, ledger in ledgers
-            if ledger.server_errors and name != BOTH_DOWN
-        } == {}, Counter(re.findall(r"^503.*|^\S*Unavailable.*", self.log, re.M)).most_common(20)
-        busy = [ledger.writes for name, ledger in ledgers if name != "afterwards"]
-        assert min(busy) > 10
+    def promise(self, fault: str) -> Promise:
+        """Return what is promised."""
+        return PROMISES[fault].of(self.writes)
+
+    @property
+    def broken(self) -> dict[str, list[str]]:
+        """The promises that were not kept, by fault, and details of the first."""
+        broken = {
+            f"{self.title}: {name}{figures.after and f' after {figures.after}'}": found
+            + figures.details[:5]
+            for name, figures in self.figures
+            if (found := figures.broken(self.promise(name)))
+        }
+        if self.failures:
+            broken[self.title] = [repr(failure) for failure in self.failures]
+        return broken
 
     def table(self) -> str:
-        """Return the figures of every phase."""
-        lines = [
-            f"{'':34}{'requests':>9}{'writes':>8}{'wrong':>7}{'5xx':>6}{'median':>9}{'longest':>9}"
-            f"{'recovery' if self.recoveries else '':>10}"
+        """Return the figures of every fault."""
+        lines = [figures.line(name, self.promise(name)) for name, figures in self.figures]
+        return "\n".join([heading(""), *lines])
+
+
+class Drill:
+    """Visitors on a stage."""
+
+    def __init__(self, stage: Stage, *, is_thorough: bool = False, tell: Tell = nobody) -> None:
+        """With `is_thorough`, either home is asked alone after each fault, not only at the end.
+
+        `tell` is given each line of the table as soon as it is known.
+        """
+        self._tell = tell
+        self._stage = stage
+        self._is_thorough = is_thorough
+        self._current, self._after = Figures(), ""
+        self._visitors = [Visitor(name, stage.ports, lambda: self._current) for name in USERS]
+        self._devices = [
+            Device(visitor, index, TABS) for visitor in self._visitors for index in range(DEVICES)
         ]
-        for name, ledger in self.ledgers.items():
-            seconds = sorted(ledger.seconds) or [0.0]
-            recovery = f"{self.recoveries[name]:8.1f} s" if name in self.recoveries else ""
-            lines.append(
-                f"{name:34}{ledger.requests:9}{ledger.writes:8}{ledger.wrongs.total():7}"
-                f"{ledger.server_errors:6}{seconds[len(seconds) // 2] * 1000:6.0f} ms"
-                f"{seconds[-1] * 1000:6.0f} ms{recovery}"
-            )
-        return "\n".join(line.rstrip() for line in lines)
+        self._tabs = [tab for device in self._devices for tab in device.tabs]
+        self.report = Report(str(stage.setup), stage.setup.writes)
 
+    def run(self, faults: Mapping[str, Fault]) -> Report:
+        """Have each fault befall the stage."""
+        with self._paused():
+            for tab in self._tabs:
+                tab.start()
+        try:
+            for name, fault in faults.items():
+                self._befall(name, fault)
+            if not self._is_thorough:
+                with self._paused():
+                    self._ask_each_home()
+        finally:
+            for tab in self._tabs:
+                tab.stopping.set()
+            for tab in self._tabs:
+                tab.join(30)
+            self.report.failures = [tab.failure for tab in self._tabs if tab.failure]
+        return self.report
 
-def drill(servers: Any, faults: Mapping[str, Callable[[Any], float | None]]) -> Drill:
-    """Have shoppers in a stage's shop while each fault befalls it.
+    def _befall(self, name: str, fault: Fault) -> None:
+        with self._paused():
+            figures = self._begin(name)
+            is_failing = name == FAILING_VIEWS
+            for device in self._devices:
+                device.habits = FAILING_HABITS if is_failing else HABITS
+                device.atomic_share = 0.4 if is_failing else 0.0
+        figures.recovery_seconds = fault(self._stage)
+        self._wait_until_calm(figures)
+        with self._paused():
+            figures.is_over = True
+            self._reckon(figures)
+            figures.log = self._stage.new_log()
+            self._after = name
+            self._tell(figures.line(name, self.report.promise(name)))
+            if self._is_thorough:
+                self._ask_each_home()
 
-    A fault returns in how many seconds what it took away was served by another, if it took any.
-    """
-    found, current = Drill(), Ledger()
-    shoppers = [Shopper(servers.shop.port, f"shopper{n}", lambda: current) for n in range(SHOPPERS)]
-    for shopper in shoppers:
-        shopper.start()
-    for name, fault in faults.items():
+    def _begin(self, name: str, *, is_over: bool = False) -> Figures:
+        self._current = Figures(after=self._after if is_over else "", is_over=is_over)
+        self.report.figures.append((name, self._current))
+        return self._current
+
+    def _ask_each_home(self) -> None:
+        """Ask the rows alone, with an empty cache, and then the cache alone."""
+        stage = self._stage
+        stage.synchronize()
+        rows = self._begin("row alone", is_over=True)
+        stage.empty_cache()
+        self._reckon(rows)
+        rows.log = stage.new_log()
+        stage.cut_database()
+        try:
+            hashes = self._begin("cache alone", is_over=True)
+            self._reckon(hashes, is_partial=True)
+        finally:
+            stage.heal_database()
+            self._wait_until_known(time.monotonic() + RECOVERY_SECONDS)
+            if self._is_thorough:
+                # Until then rows alone are not believed, should the next fault take the cache.
+                time.sleep(DATABASE_AFTERMATH_SECONDS)
+
+    def _reckon(self, figures: Figures, *, is_partial: bool = False) -> None:
+        Reckoning(self._visitors, self._stage.ports, figures, is_partial=is_partial).run()
+
+    @contextmanager
+    def _paused(self) -> Iterator[None]:
+        """Have no tab do anything: no request is counted to a fault that it began before."""
         with ExitStack() as stack:
-            # No request is counted to a fault that it began before.
-            for shopper in shoppers:
-                stack.enter_context(shopper.acting)
-            current = found.ledgers[name] = Ledger(has_database=name != DATABASE_DOWN)
-        recovery = fault(servers)
-        if recovery is not None:
-            found.recoveries[name] = recovery
-        # Only then do processes that miss the cache believe the database again.
-        wait_until_calm(current, DATABASE_AFTERMATH_SECONDS if name == BOTH_DOWN else 0)
-    for shopper in shoppers:
-        shopper.stopping.set()
-        shopper.join(30)
-    current = found.ledgers["afterwards"] = Ledger()
-    for shopper in shoppers:
-        shopper.settle()
-    found.failures = [shopper.failure for shopper in shoppers]
-    found.log = servers.shop.log.read_text()
-    return found
+            for tab in self._tabs:
+                stack.enter_context(tab.acting)
+            yield
 
+    def _wait_until_calm(self, figures: Figures) -> None:
+        """Wait until every process knows that its stores serve, and a while brings no error."""
+        deadline = time.monotonic() + RECOVERY_SECONDS
+        self._wait_until_known(deadline)
+        seen = -1
+        while seen != figures.errors.total() and time.monotonic() < deadline:
+            seen = figures.errors.total()
+            time.sleep(CALM_SECONDS)
 
-def wait_until_calm(ledger: Ledger, more_seconds: float) -> None:
-    """Wait until breakers have closed and the last second brought no server error."""
-    deadline = time.monotonic() + RECOVERY_SECONDS
-    time.sleep(LONGEST_PAUSE_SECONDS + more_seconds)
-    seen = -1
-    while seen != ledger.server_errors and time.monotonic() < deadline:
-        seen = ledger.server_errors
-        time.sleep(1)
+    def _wait_until_known(self, deadline: float) -> None:
+        browser = self._stage.browser
+        for port in self._stage.ports:
+            # Only the database knows that there is no such session.
+            while browser.ask("read", NO_KEY, port=port).status != 200:
+                if time.monotonic() > deadline:
+                    return
+                time.sleep(0.1)
