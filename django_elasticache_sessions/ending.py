@@ -158,7 +158,9 @@ def end_all(
     telling = _tell_ends(homes, naming, meant, in_rows, users)
     if not ended.is_committed:
         if meant:
-            yield Defer(homes.database_alias, ended.sids, lambda: telling)
+            # Those too that others have ended, of which the cache may not know yet.
+            digests = [name.digest for name in meant]
+            yield Defer(homes.database_alias, digests, lambda: telling)
         return Ended([name for name in names if name.digest in in_rows])
     only_here = (yield from telling) if meant else set()
     return Ended([name for name in names if name.digest in in_rows or name in only_here])

@@ -164,12 +164,11 @@ class Homes:
             return b"%s.%d" % (origin, self.standings[origin].epoch)
         # Without the database nobody can tell of which time at this server the hash is.
         is_of_here = stored.origin.startswith(origin + b".")
-        return stored.origin if is_of_here else origin
+        return stored.origin if is_of_here else self.mark(stored.name.bucket)
 
-    def epoch_of(self, stored: StoredSession) -> int:
-        """Return the epoch that a hash of this server has, or would have."""
-        epoch = self.origin_of(stored).rpartition(b".")[2]
-        return int(epoch) if stored.origin and epoch.isdigit() else 0
+    def mark(self, bucket: int) -> bytes:
+        """Return what hashes that are filled in are marked with: their server and its epoch."""
+        return b"%s.%d" % (self.origin(bucket) or b"0", self.standing(bucket).epoch)
 
     def server(self, bucket: int) -> str:
         """Return the name of that primary in the database, empty where it is not there."""

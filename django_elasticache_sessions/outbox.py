@@ -41,7 +41,7 @@ def create(homes: Homes, naming: Naming, name: SessionName, new: NewSession) -> 
     """Make a session in the cache alone."""
     yield from _unless_away(acquaint(homes, name))
     keys = (*keys_of(naming, name), naming.events(name.bucket))
-    words = (name.sid, homes.standing(name.bucket).epoch, new.stamp, *new.words())
+    words = (name.sid, homes.mark(name.bucket), new.stamp, *new.words())
     commands = [run(scripts.CREATE_PENDING, keys, words)]
     if new.user_tag:
         commands.insert(0, operations.index_user(naming, new.user_tag, name, new.ttl))
@@ -190,8 +190,8 @@ def _save_commands(
     homes: Homes, naming: Naming, stored: StoredSession, change: Save, *, most: int
 ) -> tuple[Command, ...]:
     name = stored.name
-    epoch = homes.epoch_of(stored)
-    words = (name.sid, stored.key, epoch, most, change.stamp, *change.words())
+    mark = homes.origin_of(stored) if stored.origin else homes.mark(name.bucket)
+    words = (name.sid, stored.key, mark, most, change.stamp, *change.words())
     command = run(scripts.SAVE_PENDING, keys_of(naming, name), words)
     return operations.with_user_commands(naming, stored, change, command)
 

@@ -191,6 +191,14 @@ class _Reading:
                 if is_good:
                     return _Seen(cached)
                 raise
+            except SessionStoreUnavailable:
+                if is_good:
+                    return _Seen(cached)
+                row = yield from self._without_cache()
+                if row:
+                    return _Seen(row)
+                # The row may lack the very KEY.
+                raise
             # What the database refuses is served from where it is.
             return _Seen(cached) if is_good and left else None
         if not cached.origin and get_configuration().is_after_cache_engine:
@@ -240,7 +248,7 @@ class _Reading:
                 int(is_last),
                 cached.version,
                 _metadata(row),
-                self.homes.standing(row.name.bucket).epoch,
+                self.homes.mark(row.name.bucket),
                 row.clock,
                 *operations.pairs(row.fields),
             ),
@@ -392,7 +400,7 @@ def _fill(
         token,
         deadline,
         _metadata(stored),
-        homes.standing(name.bucket).epoch,
+        homes.mark(name.bucket),
         stored.clock,
         *operations.pairs(stored.fields),
     )

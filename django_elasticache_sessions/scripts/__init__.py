@@ -41,7 +41,7 @@ _PARTS = {
     "_merge.lua": (b"merge(",),
     "_ended.lua": (b"is_ended(",),
     "_meant.lua": (b"is_meant(",),
-    "_origin.lua": (b" origin()",),
+    "_origin.lua": (b" origin()", b"is_of_here("),
 }
 
 CREATE = Script.read("create")

@@ -1,6 +1,6 @@
 -- Make a new session while the database is unavailable; all of it is pending.
 -- KEYS: session hash, live index, pending set, events.
--- ARGV: sid, the server's epoch, stamp, ttl in seconds, created, user, KEY, then field, value, ...
+-- ARGV: sid, the server's mark, stamp, ttl in seconds, created, user, KEY, then field, value, ...
 -- Reply: 1 created, 0 the name is taken.
 if redis.call('EXISTS', KEYS[1]) == 1 then
   local created, version, user, key = read(KEYS[1])
@@ -8,9 +8,9 @@ if redis.call('EXISTS', KEYS[1]) == 1 then
 end
 local now = tonumber(redis.call('TIME')[1])
 local expires = now + ARGV[4]
+local mark = is_of_here(ARGV[2]) and ARGV[2] or origin() .. '.0'
 redis.call('HSET', KEYS[1], '~!~k', ARGV[3], '~!~e', ARGV[3], '~',
-  string.format('%s %.0f %.0f 0 %s %s @%s.%s 0 %s', ARGV[5], now, expires, ARGV[6], ARGV[7], origin(),
-    ARGV[2], ARGV[3]))
+  string.format('%s %.0f %.0f 0 %s %s @%s 0 %s', ARGV[5], now, expires, ARGV[6], ARGV[7], mark, ARGV[3]))
 for i = 8, #ARGV, 1000 do
   redis.call('HSET', KEYS[1], unpack(ARGV, i, math.min(i + 999, #ARGV)))
 end

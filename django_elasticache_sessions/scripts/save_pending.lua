@@ -1,6 +1,6 @@
 -- Change fields of a session that the database is told of later, and remember which.
 -- KEYS: session hash, live index, pending set.
--- ARGV: sid, the session's KEY, the server's epoch (* for any server, and whatever the row is like), the most that may wait in the pending set (0: any
+-- ARGV: sid, the session's KEY, the server's mark (* for any server, and whatever the row is like), the most that may wait in the pending set (0: any
 --       number), stamp, ttl in seconds, user, new KEY, created ('=' for the same), then as in merge().
 -- Reply: 0 the session has ended, or has another KEY, -1 it is not here, or not as its row, -2 too
 --        many wait, {its clock} where that is not before the stamp, else its version, or 1.
@@ -9,7 +9,7 @@ if is_ended(KEYS[1]) then
 end
 local twin = open(KEYS[1])
 if not twin or (ARGV[3] ~= '*'
-    and (twin.behind > 0 or twin.origin ~= origin() .. '.' .. ARGV[3])) then
+    and (twin.behind > 0 or twin.origin ~= ARGV[3] or not is_of_here(ARGV[3]))) then
   return -1
 end
 if twin.key ~= ARGV[2] and twin.key ~= ARGV[8] then
