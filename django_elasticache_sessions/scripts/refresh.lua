@@ -2,8 +2,11 @@
 -- KEYS: session hash, live index.
 -- ARGV: sid, ttl in seconds, the row's version, 1 where the database went back to an earlier one, the
 --       version that the hash had when it was read, metadata, the server's mark, stamp, then field, value, ...
--- Reply: 1 it does now, 0 not.
-if is_ended(KEYS[1]) or not is_of_here(ARGV[7]) then
+-- Reply: 1 it does now, 0 not, -1 who asks has not met this server yet.
+if not is_of_here(ARGV[7]) then
+  return -1
+end
+if is_ended(KEYS[1]) then
   return 0
 end
 local twin = open(KEYS[1])
