@@ -50,6 +50,15 @@ class _Unfinished(SessionStoreUnavailable):
     """There are more hashes to be dropped than one request should wait for."""
 
 
+class _Superseded(SessionStoreUnavailable):
+    """The server in use is the cache no more."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            Text("Another server has taken the place of the session cache that this process uses.")
+        )
+
+
 class ServerClock:
     """The clock of a server, as this process knows it: never ahead of what it shows there."""
 
@@ -225,12 +234,13 @@ def get_homes() -> Homes:
 
 
 def ask_cache(
-    homes: Homes, commands: tuple[Command, ...], *, marked: int = 0
+    homes: Homes, commands: tuple[Command, ...], *, bucket: int | None = None, marked: int = 0
 ) -> Operation[list[Any]]:
     """Yield commands, unless the cache is known not to serve. Raises `SessionStoreUnavailable`.
 
-    Before the first commands after an outage, hashes that may be stale are dropped. `marked` is how
-    many rows the operation itself has marked, to tell the cache of them by these commands.
+    Before the first commands after an outage, hashes that may be stale are brought up to date. With
+    a bucket, nothing is sent to a server of it that is known to be superseded. `marked` is how many
+    rows the operation itself has marked, to tell the cache of them by these commands.
     """
     if not homes.cache.admits():
         raise SessionStoreUnavailable(A_MOMENT_AGO)
@@ -238,9 +248,12 @@ def ask_cache(
         if homes.is_reconciliation_due():
             most_batches = _BATCHES_PER_REQUEST + -(-marked // _BATCH)
             yield from reconcile(homes, most_batches=most_batches)
+        if bucket is not None and homes.standing(bucket).is_superseded:
+            yield Leave(get_outline().alias)
+            raise _Superseded
         replies = yield from _ask_and_count(homes, commands)
-    except _Unfinished:
-        # The cache serves, but may not be believed yet.
+    except (_Unfinished, _Superseded):
+        # The cache serves, but may not be believed.
         raise
     except PartUnavailable:
         homes.note_part_down()
@@ -388,13 +401,7 @@ def meet(homes: Homes, bucket: int) -> Operation[None]:
         yield from _record(homes, origin)
     if homes.standing(bucket).is_superseded:
         yield Leave(get_outline().alias)
-        raise _superseded()
-
-
-def _superseded() -> SessionStoreUnavailable:
-    return SessionStoreUnavailable(
-        Text("Another server has taken the place of the session cache that this process uses.")
-    )
+        raise _Superseded
 
 
 def _record(homes: Homes, origin: bytes) -> Operation[None]:
@@ -510,7 +517,7 @@ def _bring_up_to_date(homes: Homes, found: Sequence[row_upkeep.Stale]) -> Operat
     told = yield from tell(homes, of_buckets, is_reconciled=True)
     known = [row for bucket in rows_of if bucket not in told.in_vain for row in rows_of[bucket]]
     if len(known) < len(found):
-        raise _superseded()
+        raise _Superseded
     yield from ask_database(homes, row_upkeep.unmark, tuple(known))
 
 

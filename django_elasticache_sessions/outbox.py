@@ -45,7 +45,7 @@ def create(homes: Homes, naming: Naming, name: SessionName, new: NewSession) -> 
     commands = [run(scripts.CREATE_PENDING, keys, words)]
     if new.user_tag:
         commands.insert(0, operations.index_user(naming, new.user_tag, name, new.ttl))
-    replies = yield from _ask(homes, tuple(commands))
+    replies = yield from _ask(homes, tuple(commands), name.bucket)
     homes.note_waiting(name)
     return bool(replies[-1] == 1)
 
@@ -56,7 +56,7 @@ def save(
     """Merge changes into the hash alone. Raises `SessionStoreUnavailable` where there is none."""
     yield from _unless_away(acquaint(homes, stored.name))
     commands = _save_commands(homes, naming, stored, change, most=0)
-    saved = _saved((yield from _ask(homes, commands)), change)
+    saved = _saved((yield from _ask(homes, commands, stored.name.bucket)), change)
     if saved == NOT_HERE:
         raise SessionStoreUnavailable(_NEITHER)
     homes.note_waiting(stored.name)
@@ -71,10 +71,9 @@ def save_behind(
     Return the version, `MISSING`, or, where nothing was changed, `NOT_HERE` or `TOO_MANY`.
     """
     most = -(-MOST_PENDING // naming.buckets)
-    if homes.standing(stored.name.bucket).is_superseded:
-        return NOT_HERE
     commands = _save_commands(homes, naming, stored, change, most=most)
-    return _saved((yield from ask_cache(homes, commands)), change)
+    replies = yield from ask_cache(homes, commands, bucket=stored.name.bucket)
+    return _saved(replies, change)
 
 
 def _saved(replies: Sequence[Any], change: Save) -> int | Outpaced:
@@ -100,7 +99,7 @@ def end(
     commands = end_commands(
         naming, portions(names), keep_seconds=operations.TOMBSTONE_SECONDS, key=key
     )
-    replies = yield from _ask(homes, (*commands, *forgetting))
+    replies = yield from _ask(homes, (*commands, *forgetting), names[0].bucket)
     codes = [code for reply in replies[: len(commands)] for code in reply[1::2]]
     if OTHER_KEY_MAYBE in codes:
         raise SessionStoreUnavailable(_NEITHER)
@@ -196,8 +195,8 @@ def _save_commands(
     return operations.with_user_commands(naming, stored, change, command)
 
 
-def _ask(homes: Homes, commands: tuple[Command, ...]) -> Operation[list[Any]]:
-    return _unless_away(ask_cache(homes, commands))
+def _ask(homes: Homes, commands: tuple[Command, ...], bucket: int) -> Operation[list[Any]]:
+    return _unless_away(ask_cache(homes, commands, bucket=bucket))
 
 
 def _unless_away(operation: Operation[T]) -> Operation[T]:
