@@ -17,7 +17,7 @@ from .handing_over import hand_over
 from .homes import Homes, Told, ask_cache, ask_database, get_homes, tell, try_cache
 from .keys import Naming, SessionName, portions, stamp_of_key
 from .operations import Command, Ended, Operation, StoredSession
-from .reading import cached_now
+from .reading import cached_now, note_row
 from .transactions import Defer
 
 _ATTEMPTS = 3
@@ -104,13 +104,14 @@ def _end_without_row(
     if state and state.is_ended:
         yield from try_cache(homes, (*outbox.end_commands(naming, [[name]]), *forgetting))
         return False
+    if state and stamp_of_key(state.row.key) > stamp_of_key(stored.key):
+        yield from note_row(homes, naming, name, state.row.version)
+        return False
     try:
         cached = yield from cached_now(homes, name)
     except DatabaseUnavailable:
         raise
     except SessionStoreUnavailable:
-        if state and stamp_of_key(state.row.key) > stamp_of_key(stored.key):
-            return False
         if state:
             # It was rotated in a cache that cannot be asked.
             raise

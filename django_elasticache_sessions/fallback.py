@@ -29,7 +29,7 @@ from .operations import (
     Word,
     run,
 )
-from .reading import cached_now, creation
+from .reading import cached_now, creation, note_row
 from .reading import load as load
 from .transactions import Defer, is_open
 
@@ -156,6 +156,7 @@ def _refused(
                 return state.row.version
             return Outpaced(state.row.clock)
         if stamp_of_key(state.row.key) > stamp_of_key(stored.key):
+            yield from note_row(homes, naming, stored.name, state.row.version)
             return MISSING
     # What the row lacks may wait in the cache: a session made or rotated there alone.
     cached = yield from cached_now(homes, stored.name)

@@ -80,6 +80,12 @@ def cached_now(homes: Homes, name: SessionName) -> Operation[StoredSession | Non
     return seen.stored
 
 
+def note_row(homes: Homes, naming: Naming, name: SessionName, version: int) -> Operation[None]:
+    """Have a hash fall behind that does not show a version of its row."""
+    command = run(scripts.BEHIND, outbox.keys_of(naming, name), (name.sid, version, 0))
+    yield from try_cache(homes, (command,))
+
+
 def creation(homes: Homes, naming: Naming, name: SessionName, new: NewSession) -> Operation[None]:
     """Give the cache a session whose row was made just now.
 
@@ -223,9 +229,8 @@ class _Reading:
         row, _, _ = yield from self._row((cached.name,))
         if row is None or not self.is_mine(row):
             return _Seen(None)
-        name = cached.name
-        keys = outbox.keys_of(get_configuration().naming, name)
-        yield from try_cache(self.homes, (run(scripts.BEHIND, keys, (name.sid, row.version, 0)),))
+        naming = get_configuration().naming
+        yield from note_row(self.homes, naming, cached.name, row.version)
         return _Seen(row)
 
     def _refresh(self, cached: StoredSession, *, is_last: bool) -> Operation[_Seen | None]:
@@ -346,7 +351,7 @@ def _look(homes: Homes, names: tuple[SessionName, ...]) -> Operation[_Seen]:
         command for name in names for command in (*read_commands(name), ("TIME",), ORIGIN)
     )
     try:
-        replies = iter((yield from ask_cache(homes, commands)))
+        replies = iter((yield from ask_cache(homes, commands, bucket=names[0].bucket)))
     except ReplyTooLarge as problem:
         for name in names:
             security_logger.warning("Session %s rejected: %s.", name.sid, problem)
