@@ -13,6 +13,7 @@ from django.contrib.sessions.backends.base import UpdateError
 
 from django_elasticache_sessions.backends.cache import SessionStore
 from django_elasticache_sessions.conf import get_configuration
+from django_elasticache_sessions.exceptions import UnknownFormat
 
 
 @pytest.fixture
@@ -37,6 +38,14 @@ def assert_missing(session_key: str, caplog: pytest.LogCaptureFixture) -> None:
     assert session_key not in caplog.text
 
 
+def assert_unknown(session_key: str) -> None:
+    """The session gives nothing, as a missing one: that is no sign of a forgery."""
+    request = SessionStore(session_key)
+    assert request.get("role") is None
+    assert request.session_key is None
+    assert request.is_empty()
+
+
 def forge(valkey, key: str, value: bytes) -> None:
     valkey.hset(key, "role", value)
 
@@ -53,19 +62,43 @@ def test_a_value_of_another_field_is_rejected(valkey, new_session, where, caplog
     assert_missing(session.session_key, caplog)
 
 
-def test_a_whole_session_copied_under_another_name_is_rejected(valkey, new_session, where, caplog):
+def test_a_whole_session_copied_under_another_name_is_missing(valkey, new_session, where):
     admin, thief = new_session(role="admin"), new_session(role="guest")
     valkey.delete(where(thief))
     valkey.hset(where(thief), mapping=valkey.hgetall(where(admin)))
     valkey.expire(where(thief), 100)
+    assert_unknown(thief.session_key)
+
+
+@pytest.mark.parametrize("whose", ["admin", "thief"])
+def test_the_values_of_another_session_under_ones_own_key_are_rejected(
+    valkey, new_session, where, caplog, whose
+):
+    admin, thief = new_session(role="admin"), new_session(role="guest")
+    metadata = valkey.hget(where(thief), "~")
+    valkey.hset(where(thief), mapping=valkey.hgetall(where(admin)))
+    valkey.hset(where(thief), "~", metadata)
+    if whose == "admin":
+        valkey.delete(where(admin))
     assert_missing(thief.session_key, caplog)
 
 
-def test_a_changed_creation_time_is_rejected(valkey, new_session, where, caplog):
+def test_the_key_of_ones_own_session_opens_no_other_session(valkey, new_session, where):
+    admin, thief = new_session(role="admin"), new_session(role="guest")
+    valkey.hset(where(admin), "~", valkey.hget(where(thief), "~"))
+    for session_key in (
+        thief.session_key[:15] + admin.session_key[15:],
+        admin.session_key[:15] + thief.session_key[15:],
+        admin.session_key,
+    ):
+        assert_unknown(session_key)
+
+
+def test_a_changed_creation_time_makes_the_session_missing(valkey, new_session, where):
     session = new_session(role="guest")
     created, rest = valkey.hget(where(session), "~").split(b" ", 1)
     valkey.hset(where(session), "~", b"%d %s" % (int(created) + 1, rest))
-    assert_missing(session.session_key, caplog)
+    assert_unknown(session.session_key)
 
 
 @pytest.mark.parametrize("position", [0, 1, 5, 17, -1])
@@ -87,11 +120,12 @@ def test_a_truncated_value_is_rejected(valkey, new_session, where, caplog, kept)
 @pytest.mark.parametrize(
     "planted",
     [
-        pytest.param(pickle.dumps({"role": "admin"}), id="a pickle"),
-        pytest.param(json.dumps("admin").encode(), id="plain JSON"),
-        pytest.param(b"\x10" + json.dumps("admin").encode(), id="an unencrypted value"),
-        pytest.param(b"\x12" + zlib.compress(b'"admin"'), id="an unencrypted compressed value"),
-        pytest.param(b"\x21" + os.urandom(60), id="a later format"),
+        pytest.param(b"\x10" + bytes(6) + b'"admin"', id="an unencrypted value"),
+        pytest.param(
+            b"\x12" + bytes(6) + zlib.compress(b'"admin"'), id="an unencrypted compressed value"
+        ),
+        pytest.param(b"\x0f" + os.urandom(60), id="an earlier format"),
+        pytest.param(b"\x14" + os.urandom(60), id="an unknown flag"),
         pytest.param(b"\x11" + os.urandom(60), id="random bytes"),
     ],
 )
@@ -102,7 +136,38 @@ def test_a_planted_value_is_rejected(valkey, new_session, where, caplog, planted
 
 
 @pytest.mark.parametrize(
-    "metadata", [None, b"", b"soon", b"1 2 3 4", b"1 2 3 x ", b"1 2 3 4 \xff", b"1 2 3 4 a b"]
+    "planted",
+    [
+        pytest.param(pickle.dumps({"role": "admin"}), id="a pickle"),
+        pytest.param(json.dumps("admin").encode(), id="plain JSON"),
+        pytest.param(b"\x21" + os.urandom(60), id="a later format"),
+    ],
+)
+def test_what_may_be_of_a_later_release_is_not_read_and_keeps_its_session_key(
+    valkey, new_session, where, planted
+):
+    session = new_session(role="guest")
+    forge(valkey, where(session), planted)
+    request = SessionStore(session.session_key)
+    with pytest.raises(UnknownFormat):
+        request.get("role")
+    assert request.session_key == session.session_key
+    SessionStore().delete(session.session_key)
+    assert not valkey.exists(where(session))
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        None,
+        b"",
+        b"soon",
+        b"1 2 3 4",
+        b"1 2 3 x ",
+        b"1 2 3 4 \xff",
+        b"1 2 3 4 a b",
+        b"1 2 3 4  " + b"k" * 31,
+    ],
 )
 def test_damaged_metadata_make_the_session_missing(valkey, new_session, where, caplog, metadata):
     session = new_session(role="guest")
@@ -138,7 +203,7 @@ def test_a_foreign_type_under_a_sessions_name_is_a_missing_session(
     assert not SessionStore().exists(session.session_key)
 
 
-def test_a_foreign_type_can_be_deleted_and_is_not_saved_over(valkey, new_session, where):
+def test_a_foreign_type_is_not_saved_over_and_no_obstacle_to_a_logout(valkey, new_session, where):
     session = new_session(role="guest")
     valkey.delete(where(session))
     valkey.set(where(session), "planted")
@@ -146,7 +211,10 @@ def test_a_foreign_type_can_be_deleted_and_is_not_saved_over(valkey, new_session
     with pytest.raises(Exception, match="ended"):
         session.save()
     SessionStore().delete(session.session_key)
-    assert not valkey.exists(where(session))
+    key = where(session)
+    session.flush()
+    assert session.session_key is None
+    assert not valkey.exists(key)
 
 
 def test_more_fields_than_any_session_has_are_rejected(valkey, new_session, where, caplog):
@@ -187,7 +255,11 @@ async def test_an_asynchronous_reader_stops_too(relay, valkey, caplog):
 def test_a_decompression_bomb_is_stopped(valkey, new_session, where, caplog, settings):
     settings.ELASTICACHE_SESSIONS = {"ENCRYPT": False}
     session = new_session(role="guest")
-    forge(valkey, where(session), b"\x12" + zlib.compress(b'"' + b"a" * 100_000_000 + b'"', 9))
+    forge(
+        valkey,
+        where(session),
+        b"\x12" + bytes(6) + zlib.compress(b'"' + b"a" * 100_000_000 + b'"', 9),
+    )
     assert_missing(session.session_key, caplog)
 
 

@@ -12,7 +12,7 @@ import threading
 import pytest
 from django.core.management import CommandError, call_command
 
-from django_elasticache_sessions import rekey, rows
+from django_elasticache_sessions import rekey, row_upkeep
 from django_elasticache_sessions.backends.cache import SessionStore
 from django_elasticache_sessions.backends.cached_db import SessionStore as DurableSessionStore
 from django_elasticache_sessions.conf import get_configuration
@@ -255,10 +255,17 @@ class TestSecretKey:
         assert not SessionStore().exists(rotated.session_key)
         assert stored_keys(valkey) == []
 
-    def test_it_can_be_rotated_and_is_then_named_by_the_newest_key(self, rotated, settings):
+    def test_it_can_be_rotated_and_is_then_opened_by_the_newest_key(self, rotated):
+        before = rotated.session_key
         rotated.cycle_key()
-        settings.SECRET_KEY_FALLBACKS = []
         assert SessionStore(rotated.session_key)["a"] == 1
+        assert SessionStore(before).get("a") is None
+
+    def test_it_keeps_its_name_of_the_older_key_for_life(self, rotated, settings):
+        rotated.cycle_key()
+        rotated.save()
+        settings.SECRET_KEY_FALLBACKS = []
+        assert SessionStore(rotated.session_key).get("a") is None
 
     def test_data_replaced_unseen_are_saved_to_it(self, rotated):
         rotated.clear()
@@ -334,14 +341,14 @@ def test_a_row_that_changes_meanwhile_is_never_overwritten(durable, valkey, monk
     session["a"] = 1
     session.save()
     durable(NEW, OLD)
-    replace = rows.replace
+    replace = row_upkeep.replace
 
     def saved_first(connection, *arguments):
         session["a"] = 2
         session.save()
         return replace(connection, *arguments)
 
-    monkeypatch.setattr(rows, "replace", saved_first)
+    monkeypatch.setattr(row_upkeep, "replace", saved_first)
     rekeysessions()
     valkey.flushall()
     assert DurableSessionStore(session.session_key)["a"] == 2

@@ -11,7 +11,7 @@ import pytest
 from django.contrib.auth import SESSION_KEY
 from django.db import connections
 
-from django_elasticache_sessions import live, rows
+from django_elasticache_sessions import live, row_upkeep, rows
 from django_elasticache_sessions.backends.cached_db import SessionStore
 from django_elasticache_sessions.conf import get_configuration
 from django_elasticache_sessions.models import FallbackSession
@@ -35,7 +35,11 @@ def alias(request, valkey, settings, fallback_database) -> str:
         FallbackSession(
             sid=f"{number:032x}",
             fields={"cart": "x" * 500},
+            removed={},
+            cleared=0,
             user_tag="A" * 22 if number % 2 else "",
+            validator="k" * 30,
+            clock=1,
             created=now * 1_000_000,
             saved=now,
             expires=now + 1000 + number,
@@ -189,7 +193,7 @@ def test_stale_rows_are_looked_for_in_an_index(alias):
     mark = FallbackSession.objects.using(alias).filter(sid__endswith="00")
     mark.update(cache_stale=True)
     connection = connections[alias]
-    plan = plan_of(alias, lambda: rows.stale(connection, 200))
+    plan = plan_of(alias, lambda: row_upkeep.stale(connection, 200))
     if connection.vendor == "postgresql":
         assert re.search("Scan (using|on) elasticache_sessions_odd", plan)
         assert "Seq Scan" not in plan
@@ -250,7 +254,7 @@ def test_no_value_leaves_the_database_that_is_not_shown(
     assert found is not None
     assert found.values == dict(session.items())
     name = get_configuration().naming.from_sid(found.session_id)
-    [row] = rows.load(connections[alias], [name.digest])
+    [row] = rows.load(connections[alias], [name.digest]).rows
     assert found.field_sizes == {field: len(value) for field, value in row.fields.items()}
 
 

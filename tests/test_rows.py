@@ -13,13 +13,14 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.db import DatabaseError, OperationalError, connections, transaction
 
-from django_elasticache_sessions import rows
+from django_elasticache_sessions import row_upkeep, rows
 from django_elasticache_sessions.backends.cached_db import SessionStore
 from django_elasticache_sessions.conf import get_configuration
 from django_elasticache_sessions.exceptions import (
     DatabaseUnavailable,
     SessionStoreUnavailable,
     SessionTooLarge,
+    UnknownFormat,
 )
 from django_elasticache_sessions.models import FallbackSession
 from django_elasticache_sessions.statements import ATTEMPTS, Statement
@@ -82,9 +83,19 @@ def test_a_row_whose_fields_are_no_sessions_is_a_missing_session(alias, valkey, 
     assert not SessionStore().exists(session_key)
 
 
-def test_a_row_of_a_later_format_is_a_missing_session(alias, valkey, caplog):
+def test_a_row_of_a_later_format_is_unavailable_and_keeps_its_session_key(alias, valkey):
     session_key = saved(a=1)
     put(alias, session_key, {"a": "9w=="})
+    valkey.flushall()
+    session = SessionStore(session_key)
+    with pytest.raises(UnknownFormat):
+        session.get("a")
+    assert session.session_key == session_key
+
+
+def test_a_row_of_an_unknown_format_is_a_missing_session(alias, valkey, caplog):
+    session_key = saved(a=1)
+    put(alias, session_key, {"a": "Bw=="})
     valkey.flushall()
     with caplog.at_level(logging.WARNING, "django.security"):
         assert content(session_key) == {}
@@ -152,6 +163,35 @@ def test_a_session_that_expired_in_the_database_is_missing(alias, valkey):
     assert list(run(alias, f"SELECT * FROM {TABLE}")) == []
 
 
+def test_an_expired_row_stays_a_day_for_what_may_wait_in_the_cache(alias):
+    session_key, other = saved(a=1), saved(a=1)
+    now = int(time.time())
+    for key, age in ((session_key, 3600), (other, row_upkeep.GRACE_SECONDS + 60)):
+        run(alias, f"UPDATE {TABLE} SET expires = %s WHERE sid = %s", now - age, sid(key))
+    SessionStore.clear_expired()
+    assert run(alias, f"SELECT sid FROM {TABLE}") in ([(sid(session_key),)], ((sid(session_key),),))
+
+
+def test_a_row_that_the_cache_is_to_be_told_of_never_goes(alias):
+    ended, _ = saved(a=1), saved(a=1)
+    SessionStore().delete(ended)
+    run(alias, f"UPDATE {TABLE} SET expires = 1, cache_stale = TRUE")
+    found = row_upkeep.delete_expired(connections[alias], None, 100)
+    assert found.deleted == 0
+    run(alias, f"UPDATE {TABLE} SET cache_stale = NULL")
+    assert row_upkeep.delete_expired(connections[alias], None, 100).deleted == 2
+
+
+def test_the_row_of_an_ended_session_stays_longer_than_any_copy_of_it(alias, settings):
+    settings.SESSION_COOKIE_AGE = 40 * 86_400
+    session_key = saved(a=1)
+    SessionStore().delete(session_key)
+    SessionStore.clear_expired()
+    [[ended, expires]] = run(alias, f"SELECT is_ended, expires FROM {TABLE}")
+    assert ended
+    assert expires - time.time() > 40 * 86_400 - 60
+
+
 def test_clearing_out_goes_along_the_primary_key(alias, monkeypatch):
     keys = [saved(a=1) for _ in range(7)]
     gone = keys[::2]
@@ -159,7 +199,7 @@ def test_clearing_out_goes_along_the_primary_key(alias, monkeypatch):
         run(alias, f"UPDATE {TABLE} SET expires = 1 WHERE sid = %s", sid(session_key))
     swept, last = 0, None
     while True:
-        found = rows.delete_expired(connections[alias], last, 3)
+        found = row_upkeep.delete_expired(connections[alias], last, 3)
         swept, last = swept + found.deleted, found.last
         if last is None:
             break
@@ -267,9 +307,10 @@ def test_deadlocks_and_serialization_failures_are_tried_again(fallback_database,
     assert "a value" not in str(caught.value)
     assert len(attempts) == ATTEMPTS
     attempts.clear()
-    # A transaction that failed has not what it had before.
-    with pytest.raises(DatabaseUnavailable), transaction.atomic(using=alias):
+    # A transaction that failed has not what it had before, and the cache must not take its place.
+    with pytest.raises(SessionStoreUnavailable) as caught, transaction.atomic(using=alias):
         Statement(alias, statement, (1,)).run()
+    assert not isinstance(caught.value, DatabaseUnavailable)
     assert len(attempts) == 1
 
 
