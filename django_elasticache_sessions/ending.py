@@ -7,7 +7,7 @@ marked, so that a process that is cut off there leaves nothing that can be used 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
@@ -83,13 +83,17 @@ def _tell_end(
         homes.has_marked = True
         return
     if not told.in_vain:
-        yield from _unmark(homes, (name.digest,))
+        yield from _unmark(homes, (name,))
 
 
-def _unmark(homes: Homes, digests: Sequence[bytes]) -> Operation[None]:
+def _unmark(homes: Homes, names: Iterable[SessionName]) -> Operation[None]:
     """Take the marks of ended rows away; those that stay are found by others."""
+    of_servers: dict[str, list[bytes]] = defaultdict(list)
+    for name in names:
+        of_servers[homes.server(name.bucket)].append(name.digest)
     try:
-        yield from ask_database(homes, row_upkeep.unmark_ended, digests)
+        for server, digests in of_servers.items():
+            yield from ask_database(homes, row_upkeep.unmark_ended, digests, server)
     except SessionStoreUnavailable:
         homes.has_marked = True
 
@@ -184,7 +188,7 @@ def _tell_ends(
             yield from ask_database(homes, rows.end_unknown, digests, cache_stale=is_stale)
     if told.untold:
         homes.has_marked = True
-    known = [name.digest for name in told.names if name.digest in in_rows]
+    known = [name for name in told.names if name.digest in in_rows]
     if known:
         yield from _unmark(homes, known)
     tags = users.items() if users else told.users

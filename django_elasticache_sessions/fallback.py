@@ -212,7 +212,8 @@ def _tell(
     try:
         told = yield from tell(homes, {name.bucket: commands})
         if not told.in_vain:
-            yield from ask_database(homes, row_upkeep.unmark, (known,))
+            server = homes.server(name.bucket)
+            yield from ask_database(homes, row_upkeep.unmark, (known,), server)
     except SessionStoreUnavailable:
         homes.has_marked = True
 

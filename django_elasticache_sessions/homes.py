@@ -162,6 +162,10 @@ class Homes:
         """Return the primary that answered for a bucket when last asked; empty where none has."""
         return self._origins.get(bucket, b"")
 
+    def origins(self) -> set[bytes]:
+        """Return the primaries that answered for any bucket when last asked."""
+        return set(self._origins.values())
+
     def standing(self, bucket: int) -> Standing:
         """Return what is known of that primary."""
         return self.standings.get(self.origin(bucket), UNKNOWN)
@@ -297,12 +301,12 @@ def _ask_and_count(homes: Homes, commands: tuple[Command, ...]) -> Operation[lis
 
 
 def acquaint(homes: Homes, name: SessionName) -> Operation[None]:
-    """Find out which server a session's bucket lies on, where this process has not asked there yet.
+    """Find out which server a session's bucket lies on, where this process does not know it.
 
     Raises `SessionStoreUnavailable`.
     """
     clock = homes.clock(name.bucket)
-    if not clock.is_known:
+    if not clock.is_known or homes.standing(name.bucket).is_superseded:
         # The key leads to the server; see Routing in drivers.cluster.
         commands = (("EXISTS", name.hash_key), ("TIME",), ORIGIN)
         _, reply, origin = yield from ask_cache(homes, commands)
@@ -370,17 +374,17 @@ def reconcile(homes: Homes, *, most_batches: int | None = None) -> Operation[int
             if most_batches is None or homes.has_marked:
                 raise
             return mended
-        if found is None:
-            return mended
         if not found:
-            homes.has_marked = False
+            homes.has_marked = homes.has_marked and transactions.is_open(homes.database_alias)
             return mended
         if batches == most_batches:
             homes.has_marked = True
             raise _Unfinished(Text("The session store is still being brought up to date."))
         batches += 1
         try:
-            yield from _bring_up_to_date(homes, found)
+            is_done = yield from _bring_up_to_date(homes, found)
+            if not is_done:
+                return mended
         except PartUnavailable:
             if most_batches is None:
                 raise
@@ -425,6 +429,10 @@ def _record(homes: Homes, origin: bytes) -> Operation[None]:
 
 
 def _look_at_servers(homes: Homes) -> Operation[None]:
+    if not transactions.is_open(homes.database_alias):
+        # Those that were met inside transactions.
+        for origin in homes.origins() - homes.standings.keys() - _NAMELESS:
+            yield from _record(homes, origin)
     if not homes.standings:
         return
     found = yield from ask_database(homes, row_servers.standings, get_outline().place)
@@ -504,7 +512,8 @@ class Told:
         return told
 
 
-def _bring_up_to_date(homes: Homes, found: Sequence[row_upkeep.Stale]) -> Operation[None]:
+def _bring_up_to_date(homes: Homes, found: Sequence[row_upkeep.Stale]) -> Operation[bool]:
+    """Have the cache know of rows; tell whether their marks went, as inside no transaction."""
     naming = get_configuration().naming
     of_buckets: dict[int, list[Command]] = defaultdict(list)
     rows_of: dict[int, list[row_upkeep.Stale]] = defaultdict(list)
@@ -515,14 +524,16 @@ def _bring_up_to_date(homes: Homes, found: Sequence[row_upkeep.Stale]) -> Operat
         of_buckets[name.bucket].append(run(scripts.BEHIND, keys, words))
         rows_of[name.bucket].append(row)
     told = yield from tell(homes, of_buckets, is_reconciled=True)
-    known = [row for bucket in rows_of if bucket not in told.in_vain for row in rows_of[bucket]]
-    if len(known) < len(found):
+    if told.in_vain:
         raise _Superseded
-    yield from ask_database(homes, row_upkeep.unmark, tuple(known))
+    is_done = True
+    for bucket, of_bucket in rows_of.items():
+        is_done = yield from ask_database(homes, row_upkeep.unmark, of_bucket, homes.server(bucket))
+    return is_done
 
 
 #: Servers that do not tell, and replicas: no hash is of them.
-_NAMELESS = (b"", b"0", b"replica")
+_NAMELESS = frozenset((b"", b"0", b"replica"))
 _PREDECESSOR = re.compile(
     rb"master_replid:([0-9a-f]{8}).*?master_replid2:(?!0{8})([0-9a-f]{8})", re.DOTALL
 )

@@ -351,7 +351,7 @@ def _look(homes: Homes, names: tuple[SessionName, ...]) -> Operation[_Seen]:
         command for name in names for command in (*read_commands(name), ("TIME",), ORIGIN)
     )
     try:
-        replies = iter((yield from ask_cache(homes, commands, bucket=names[0].bucket)))
+        replies = iter((yield from ask_cache(homes, commands)))
     except ReplyTooLarge as problem:
         for name in names:
             security_logger.warning("Session %s rejected: %s.", name.sid, problem)

@@ -59,13 +59,13 @@ def meet(
     """Record a server that a process has just met; return its standing.
 
     `is_start` where it is the first that this process has met: then its settings are newer than
-    those of whoever uses another place. `None` inside a transaction, which could be rolled back.
-    Some statements, the first time only.
+    those of whoever uses another place. Nothing is recorded inside a transaction, which could be
+    rolled back: `None` if it is not yet. Some statements, the first time only.
     """
-    if connection.in_atomic_block:
-        return None
     name = name_of(place, origin)
     known = _standings(connection, place).get(name)
+    if connection.in_atomic_block:
+        return Standing(known[0], bool(known[1])) if known else None
     elsewhere = _in_use_elsewhere(connection, place)
     if known is None:
         _insert(connection, name, place, "" if is_start or not elsewhere else elsewhere)
@@ -79,22 +79,21 @@ def meet(
     return Standing(epoch, bool(successor))
 
 
-def standings(connection: BaseDatabaseWrapper, place: str) -> Mapping[bytes, Standing] | None:
+def standings(connection: BaseDatabaseWrapper, place: str) -> Mapping[bytes, Standing]:
     """Return the standing of each server of a place, by its replication id.
 
-    `None` inside a transaction. Where all users of the place that took over are gone, the servers
-    of this one are in use again.
+    Where all users of the place that took over are gone, the servers of this one are in use again;
+    that is found out outside of transactions.
     """
-    if connection.in_atomic_block:
-        return None
     found = _standings(connection, place)
-    if found and all(successor for _, successor, _ in found.values()):
+    is_committed = not connection.in_atomic_block
+    if is_committed and found and all(successor for _, successor, _ in found.values()):
         for name, (_, successor, _) in found.items():
             if not successor.startswith(f"{place}:") and not _in_use_elsewhere(connection, place):
                 _reclaim(connection, name)
         found = _standings(connection, place)
     # A statement that writes nothing would wait all the same: SQLite has one writer at a time.
-    if any(is_due and not successor for _, successor, is_due in found.values()):
+    if is_committed and any(is_due and not successor for _, successor, is_due in found.values()):
         _note_use(connection, place)
     return {
         name.rpartition(":")[2].encode(): Standing(epoch, bool(successor))

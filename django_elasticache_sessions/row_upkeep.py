@@ -31,13 +31,8 @@ class Swept(NamedTuple):
     deleted: int
 
 
-def stale(connection: BaseDatabaseWrapper, limit: int) -> list[Stale] | None:
-    """Return up to `limit` sessions whose hash may be older than their row.
-
-    `None` inside a transaction, which is not to hold others' rows.
-    """
-    if connection.in_atomic_block:
-        return None
+def stale(connection: BaseDatabaseWrapper, limit: int) -> list[Stale]:
+    """Return up to `limit` sessions whose hash may be older than their row."""
     # As in the index's condition, word for word: SQLite takes no other for the same.
     query = sql(
         connection,
@@ -60,27 +55,42 @@ def stale_among(connection: BaseDatabaseWrapper, sids: Sequence[bytes]) -> list[
         return [Stale(bytes.fromhex(sid), version, bool(ended)) for sid, version, ended in cursor]
 
 
-def unmark(connection: BaseDatabaseWrapper, mended: Sequence[Stale]) -> None:
-    """Note that the cache knows of rows, unless they were saved again since."""
+def unmark(connection: BaseDatabaseWrapper, mended: Sequence[Stale], server: str) -> bool:
+    """Note that the cache knows of rows, unless they were saved again since.
+
+    Nor where `server`, which was told, is the cache no more. `False` inside a transaction, which is
+    not to hold others' rows: the marks stay.
+    """
+    if connection.in_atomic_block:
+        return False
     where = " OR ".join(["(sid = %s AND version = %s)"] * len(mended))
-    query = sql(
-        connection, f"UPDATE {{table}} SET cache_stale = NULL WHERE cache_stale AND ({where})"
-    )
     parameters = [word for row in mended for word in (row.sid.hex(), row.version)]
-    with connection.cursor() as cursor:
-        cursor.execute(query, parameters)
+    _unmark(connection, where, parameters, server)
+    return True
 
 
-def unmark_ended(connection: BaseDatabaseWrapper, sids: Sequence[bytes]) -> None:
-    """Note that the cache knows that sessions have ended: nothing comes after that."""
+def unmark_ended(connection: BaseDatabaseWrapper, sids: Sequence[bytes], server: str) -> bool:
+    """Note that the cache knows that sessions have ended: nothing comes after that.
+
+    See unmark().
+    """
+    if connection.in_atomic_block:
+        return False
     places = ", ".join(["%s"] * len(sids))
-    query = sql(
-        connection,
-        f"UPDATE {{table}} SET cache_stale = NULL WHERE cache_stale AND is_ended "
-        f"AND sid IN ({places})",
+    where = f"is_ended AND sid IN ({places})"
+    _unmark(connection, where, [sid.hex() for sid in sids], server)
+    return True
+
+
+def _unmark(
+    connection: BaseDatabaseWrapper, where: str, parameters: Sequence[Any], server: str
+) -> None:
+    query = (
+        f"UPDATE {{table}} SET cache_stale = NULL WHERE cache_stale AND ({where}) AND NOT EXISTS "
+        "(SELECT 1 FROM {servers} WHERE name = %s AND successor <> '')"
     )
     with connection.cursor() as cursor:
-        cursor.execute(query, [sid.hex() for sid in sids])
+        cursor.execute(sql(connection, query), [*parameters, server])
 
 
 def following(

@@ -29,6 +29,7 @@ from django_elasticache_sessions.conf import get_configuration
 from django_elasticache_sessions.drivers import sync
 from django_elasticache_sessions.exceptions import DatabaseUnavailable, SessionStoreUnavailable
 from django_elasticache_sessions.keyring import KeyRing
+from django_elasticache_sessions.keys import SELECTOR_LENGTH
 from django_elasticache_sessions.operations import Step
 from django_elasticache_sessions.row_servers import UNKNOWN, Standing, name_of
 from django_elasticache_sessions.scripts import BY_SHA
@@ -154,6 +155,11 @@ def empty(connection: BaseDatabaseWrapper, server: Server) -> None:
             "VALUES (%s, %s, 1, '', 0)",
             [name_of(place, origin), place],
         )
+
+
+def is_same_session(session_key: str, other: str) -> bool:
+    """Tell whether two session keys are of one session."""
+    return session_key[:SELECTOR_LENGTH] == other[:SELECTOR_LENGTH]
 
 
 def is_led_astray(process: Process) -> bool:

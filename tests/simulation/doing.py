@@ -241,13 +241,17 @@ def _rotated(request: Request, store: Any) -> Steps:
     others = [left for left in old.left if left is not departure]
     is_contested = any(left.is_possible(request.now) for left in others)
     is_contested = is_contested and request.ledger.allows("two rotations")
-    if is_contested or (is_anonymous and request.ledger.may_be_dead(old, reading, own)):
+    if not adapter.is_same_session(old.text, store.session_key):
         # The data of a visit that ended may begin another one.
+        if not (is_anonymous and request.ledger.may_be_dead(old, reading, own)):
+            request.ledger.violated("a rotation begins another session", old.text[:6])
         request.take_cookie(
             request.ledger.add_session(store.session_key, departure, like=old.session)
         )
         return
-    request.ledger.check_accepted(old, "rotation", reading)
+    departure.is_doubtful = is_contested
+    if not is_contested:
+        request.ledger.check_accepted(old, "rotation", reading)
     request.take_cookie(request.ledger.add_key(store.session_key, old.session, departure))
 
 
