@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from . import operations, outbox, row_upkeep, rows
 from .exceptions import DatabaseUnavailable, PartUnavailable, SessionStoreUnavailable
 from .handing_over import hand_over
-from .homes import Homes, Told, ask_cache, ask_database, get_homes, tell, try_cache
+from .homes import Homes, Told, ask_database, ask_here, get_homes, tell, try_cache
 from .keys import Naming, SessionName, portions, stamp_of_key
 from .operations import Command, Ended, Operation, StoredSession
 from .reading import cached_now, note_row
@@ -74,7 +74,7 @@ def _tell_end(
     commands = (*outbox.end_commands(naming, [[name]]), *forgetting)
     try:
         if not is_marked:
-            yield from ask_cache(homes, commands)
+            yield from ask_here(homes, name.bucket, commands)
             return
         told = yield from tell(homes, {name.bucket: commands})
     except SessionStoreUnavailable:

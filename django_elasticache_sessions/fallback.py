@@ -16,7 +16,7 @@ from .ending import delete as delete
 from .ending import end_all as end_all
 from .exceptions import DatabaseUnavailable, SessionStoreUnavailable
 from .handing_over import hand_over
-from .homes import Homes, ask_cache, ask_database, get_homes, tell, try_cache
+from .homes import Homes, ask_database, ask_here, get_homes, tell, try_cache
 from .keys import Naming, SessionName, stamp_of_key
 from .operations import (
     MISSING,
@@ -65,7 +65,7 @@ def save(naming: Naming, stored: StoredSession, change: Save) -> Operation[int |
     if change.ttl <= 0:
         yield from delete(naming, stored)
         return stored.version
-    if _may_wait(homes, change):
+    if _may_wait(change) and not (yield from is_open(homes.database_alias)):
         try:
             saved = yield from outbox.save_behind(homes, naming, stored, change)
             if saved not in (outbox.NOT_HERE, outbox.TOO_MANY):
@@ -80,17 +80,12 @@ def save(naming: Naming, stored: StoredSession, change: Save) -> Operation[int |
         return (yield from outbox.save(homes, naming, stored, change))
 
 
-def _may_wait(homes: Homes, change: Save) -> bool:
-    """Tell whether a save may be written behind.
+def _may_wait(change: Save) -> bool:
+    """Tell whether a save may be written behind, outside a transaction.
 
     Whose a session is, and its KEY, go through: the rows are asked for a user's sessions.
     """
-    return (
-        get_configuration().is_behind
-        and change.user_tag is None
-        and change.rotated is None
-        and not is_open(homes.database_alias)
-    )
+    return get_configuration().is_behind and change.user_tag is None and change.rotated is None
 
 
 def _save_through(
@@ -194,7 +189,7 @@ def _follow(
         )
         return version
     try:
-        replies = yield from ask_cache(homes, commands)
+        replies = yield from ask_here(homes, stored.name.bucket, commands)
     except SessionStoreUnavailable:
         if not patch.cache_stale:
             yield from ask_database(homes, rows.mark_stale, stored.name.digest)

@@ -89,7 +89,7 @@ def hand_over(
             for item, command in (yield from _to_database(homes, naming, portion)):
                 asked.append(item.name)
                 told.append(command)
-        if transactions.is_open(homes.database_alias):
+        if (yield from transactions.is_open(homes.database_alias)):
             yield from _tell_after_commit(homes, asked, told)
             return []
         try:

@@ -6,6 +6,7 @@ import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -272,6 +273,19 @@ def ask_cache(
     return replies
 
 
+def ask_here(homes: Homes, bucket: int, commands: tuple[Command, ...]) -> Operation[list[Any]]:
+    """Yield commands that let the cache know of a row; see ask_cache().
+
+    Where another server answers than this process knew of, it is recorded: those who use the one
+    before, which was not told, go by the rows from then on.
+    """
+    *replies, origin = yield from ask_cache(homes, (*commands, ORIGIN))
+    if origin != homes.origin(bucket):
+        homes.note_origin(bucket, origin)
+        yield from meet(homes, bucket)
+    return replies
+
+
 def try_cache(homes: Homes, commands: tuple[Command, ...]) -> Operation[list[Any] | None]:
     """Tell the cache what it may as well not know."""
     try:
@@ -332,7 +346,7 @@ def ask_database(
     Raises `DatabaseUnavailable`, and what the function of `rows` raises.
     """
     if not homes.database.admits():
-        _refuse_in_transaction(homes, homes.database_problem)
+        yield from _refuse_in_transaction(homes, homes.database_problem)
         raise DatabaseUnavailable(text_of(homes.database_problem))
     statement: Any = Statement(homes.database_alias, function, arguments, options)
     try:
@@ -342,7 +356,7 @@ def ask_database(
             homes.occurrences.note("breaker_openings")
         homes.database_problem = problem
         homes.database_health.failed(problem)
-        _refuse_in_transaction(homes, problem)
+        yield from _refuse_in_transaction(homes, problem)
         raise
     if homes.database.is_open:
         homes.note_database_back()
@@ -351,9 +365,9 @@ def ask_database(
     return result
 
 
-def _refuse_in_transaction(homes: Homes, problem: DatabaseUnavailable) -> None:
+def _refuse_in_transaction(homes: Homes, problem: DatabaseUnavailable) -> Operation[None]:
     """Have nothing done in the cache instead: it would outlive the transaction's rollback."""
-    if transactions.is_open(homes.database_alias):
+    if (yield from transactions.is_open(homes.database_alias)):
         raise SessionStoreUnavailable(text_of(problem)) from None
 
 
@@ -375,7 +389,8 @@ def reconcile(homes: Homes, *, most_batches: int | None = None) -> Operation[int
                 raise
             return mended
         if not found:
-            homes.has_marked = homes.has_marked and transactions.is_open(homes.database_alias)
+            if homes.has_marked:
+                homes.has_marked = yield from transactions.is_open(homes.database_alias)
             return mended
         if batches == most_batches:
             homes.has_marked = True
@@ -402,10 +417,19 @@ def meet(homes: Homes, bucket: int) -> Operation[None]:
     origin = homes.origin(bucket)
     is_new = origin not in homes.standings and origin not in _NAMELESS
     if is_new and not homes.database.is_open:
-        yield from _record(homes, origin)
+        if (yield from transactions.is_open(homes.database_alias)):
+            # What is recorded there may be rolled back.
+            yield transactions.Defer(homes.database_alias, (), lambda: _meet_later(homes, bucket))
+        else:
+            yield from _record(homes, origin)
     if homes.standing(bucket).is_superseded:
         yield Leave(get_outline().alias)
         raise _Superseded
+
+
+def _meet_later(homes: Homes, bucket: int) -> Operation[None]:
+    with suppress(SessionStoreUnavailable):
+        yield from meet(homes, bucket)
 
 
 def _record(homes: Homes, origin: bytes) -> Operation[None]:
@@ -429,7 +453,7 @@ def _record(homes: Homes, origin: bytes) -> Operation[None]:
 
 
 def _look_at_servers(homes: Homes) -> Operation[None]:
-    if not transactions.is_open(homes.database_alias):
+    if not (yield from transactions.is_open(homes.database_alias)):
         # Those that were met inside transactions.
         for origin in homes.origins() - homes.standings.keys() - _NAMELESS:
             yield from _record(homes, origin)

@@ -10,6 +10,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,7 +49,7 @@ from .operations import (
 )
 from .stamps import age_seconds
 from .texts import Text
-from .transactions import IsChanged, is_open, may_be_changed
+from .transactions import Defer, IsChanged, is_open, may_be_changed
 
 security_logger = logging.getLogger("django.security.SuspiciousSession")
 
@@ -189,7 +190,7 @@ class _Reading:
         is_of_here = cached.origin == origin
         if cached.pending:
             is_good = is_of_here and not cached.behind and self.is_mine(cached)
-            if is_good and self._may_wait(cached):
+            if is_good and (yield from self._may_wait(cached)):
                 return _Seen(cached)
             try:
                 left = yield from hand_over(self.homes, get_configuration().naming, (cached.name,))
@@ -216,8 +217,8 @@ class _Reading:
             return (yield from self._under_another_key(cached))
         return (yield from self._refresh(cached, is_last=attempt >= _ATTEMPTS - 2))
 
-    def _may_wait(self, cached: StoredSession) -> bool:
-        if is_open(self.homes.database_alias):
+    def _may_wait(self, cached: StoredSession) -> Operation[bool]:
+        if (yield from is_open(self.homes.database_alias)):
             # Nothing is handed over inside a transaction that need not be.
             return True
         if not (get_configuration().is_behind and cached.version):
@@ -274,12 +275,14 @@ class _Reading:
         token = lease.get(row.name)
         if token and is_committed:
             yield from try_cache(self.homes, (_fill(self.homes, row, ttl, token, 0, ()),))
+        elif token:
+            yield Defer(self.homes.database_alias, (), lambda: _fill_later(row.name))
         return row if self.is_mine(row) else None
 
     def _without_cache(self) -> Operation[StoredSession | None]:
         if not self.has_all_names:
             self.names = (self.name, *self.older_names())
-        row = yield from self._from_row()
+        row, _, _ = yield from self._row(self.names)
         if self.homes.is_database_behind:
             raise SessionStoreUnavailable(
                 Text(
@@ -287,10 +290,18 @@ class _Reading:
                     "saved."
                 )
             )
-        return row
+        if row and not self.is_mine(row):
+            # The visitor's session key may be an old one, or one that only the cache knows of.
+            raise SessionStoreUnavailable(
+                Text("The session may have been changed in a cache that cannot be reached.")
+            )
+        return self._found(row)
 
     def _from_row(self) -> Operation[StoredSession | None]:
         row, _, _ = yield from self._row(self.names)
+        return self._found(row)
+
+    def _found(self, row: StoredSession | None) -> StoredSession | None:
         if row:
             self.homes.occurrences.note("fallback_loads")
         return row if row and self.is_mine(row) else None
@@ -329,12 +340,18 @@ class _Reading:
         return None, 0, loaded.is_committed
 
 
+def _fill_later(name: SessionName) -> Operation[None]:
+    """After a transaction have the cache know of a session that was only read there."""
+    with suppress(SessionStoreUnavailable):
+        yield from load(name, tuple)
+
+
 def _hand_over_waiting(homes: Homes) -> Operation[None]:
     """Bring a few sessions into the database that this process could not save there."""
     names = homes.take_waiting(_HAND_OVER_SESSIONS)
     if not names:
         return
-    if is_open(homes.database_alias):
+    if (yield from is_open(homes.database_alias)):
         left: Sequence[SessionName] = names
     else:
         try:

@@ -11,6 +11,7 @@ from .dialects import dialect_of, merged_fields, sql, stamps_to_json
 from .exceptions import InvalidValue
 from .row_merge import bounded
 from .rows import _COLUMNS, Row, row_of, states
+from .transactions import changed_in
 
 #: An expired row stays so long: its session may live on in a cache that waits for the database.
 GRACE_SECONDS = 86_400
@@ -32,26 +33,34 @@ class Swept(NamedTuple):
 
 
 def stale(connection: BaseDatabaseWrapper, limit: int) -> list[Stale]:
-    """Return up to `limit` sessions whose hash may be older than their row."""
+    """Return up to `limit` sessions whose hash may be older than their row.
+
+    Without those that the open transaction has changed itself: nobody is to know of that yet.
+    """
+    own = changed_in(connection)
     # As in the index's condition, word for word: SQLite takes no other for the same.
     query = sql(
         connection,
         "SELECT sid, version, is_ended FROM {table} WHERE cache_stale = TRUE LIMIT %s",
     )
     with connection.cursor() as cursor:
-        cursor.execute(query, [limit])
-        return [Stale(bytes.fromhex(sid), version, bool(ended)) for sid, version, ended in cursor]
+        cursor.execute(query, [limit + len(own)])
+        found = [Stale(bytes.fromhex(sid), version, bool(ended)) for sid, version, ended in cursor]
+    return [row for row in found if row.sid not in own]
 
 
 def stale_among(connection: BaseDatabaseWrapper, sids: Sequence[bytes]) -> list[Stale]:
     """Return those of some sessions whose hash may be older than their row."""
-    places = ", ".join(["%s"] * len(sids))
+    own = changed_in(connection)
+    if own.issuperset(sids):
+        return []
+    places = ", ".join(["%s"] * len({*sids} - own))
     query = sql(
         connection,
         f"SELECT sid, version, is_ended FROM {{table}} WHERE sid IN ({places}) AND cache_stale",
     )
     with connection.cursor() as cursor:
-        cursor.execute(query, [sid.hex() for sid in sids])
+        cursor.execute(query, [sid.hex() for sid in {*sids} - own])
         return [Stale(bytes.fromhex(sid), version, bool(ended)) for sid, version, ended in cursor]
 
 

@@ -6,12 +6,15 @@ has changed are read from their rows; after it the cache follows.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakSet, ref
 
 from django.db import connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
 
 Factory = Callable[[], Generator[Any, Any, Any]]
 
@@ -59,16 +62,41 @@ class IsChanged:
 
     def run(self) -> bool:
         """Look."""
-        connection = connections[self.alias]
-        return connection.in_atomic_block and any(
-            isinstance(hook, Deferred) and not hook.digests.isdisjoint(self.digests)
-            for _, hook, *_ in connection.run_on_commit
-        )
+        return not changed_in(connections[self.alias]).isdisjoint(self.digests)
 
 
-def is_open(alias: str) -> bool:
-    """Tell whether this thread has a transaction open."""
-    return bool(connections[alias].in_atomic_block)
+def changed_in(connection: BaseDatabaseWrapper) -> frozenset[bytes]:
+    """Return the sessions that a connection's open transaction has changed."""
+    if not connection.in_atomic_block:
+        return frozenset()
+    hooks = (hook for _, hook, *_ in connection.run_on_commit if isinstance(hook, Deferred))
+    return frozenset().union(*(hook.digests for hook in hooks))
+
+
+@dataclass(frozen=True, slots=True)
+class IsOpen:
+    """A step of an operation: whether a transaction is open, in the thread of its statements."""
+
+    alias: str
+
+    def run(self) -> bool:
+        """Look."""
+        return bool(connections[self.alias].in_atomic_block)
+
+
+def is_open(alias: str) -> Generator[Any, Any, bool]:
+    """Tell whether an operation is inside a transaction.
+
+    The thread of its statements is asked only where any thread has one open: for asynchronous code
+    it is another than that of its event loop.
+    """
+    if connections[alias].in_atomic_block:
+        return True
+    others = (other() for other in _connections.get(alias, ()))
+    if not any(other and other.in_atomic_block for other in others):
+        return False
+    is_inside: bool = yield IsOpen(alias)
+    return is_inside
 
 
 def may_be_changed() -> bool:
@@ -81,5 +109,21 @@ def set_runner(run: Callable[[Generator[Any, Any, Any]], object]) -> None:
     _runners.append(run)
 
 
+def _note_connection(*, connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
+    with _lock:
+        # Replaced as a whole: others look at it meanwhile.
+        others = [
+            other
+            for other in _connections.get(connection.alias, ())
+            if other() not in (None, connection)
+        ]
+        _connections[connection.alias] = (*others, ref(connection))
+
+
+_connections: dict[str, tuple[ref[BaseDatabaseWrapper], ...]] = {}
+_lock = threading.Lock()
+connection_created.connect(
+    _note_connection, dispatch_uid="django_elasticache_sessions.transactions"
+)
 _deferred: WeakSet[Deferred] = WeakSet()
 _runners: list[Callable[[Generator[Any, Any, Any]], object]] = []

@@ -202,7 +202,9 @@ def test_who_goes_back_finds_the_sessions(before, previous, store_class, setting
     store_class(session_key)["a"]
     store_class(ended).flush()
     with as_before(settings, engine) as old:
-        assert dict(old(session_key).items()) == {"a": 1, MARK: True}
+        left = dict(old(session_key).items())
+        assert left.keys() == {"a", MARK}
+        assert left["a"] == 1
         assert dict(old(ended).items()) == {}
 
 

@@ -47,9 +47,12 @@ class Rollback(Exception):
 @contextmanager
 def rolled_back(alias: str) -> Iterator[None]:
     """A transaction that fails."""
-    with pytest.raises(Rollback), transaction.atomic(using=alias):
-        yield
-        raise Rollback
+    try:
+        with transaction.atomic(using=alias):
+            yield
+            raise Rollback
+    except Rollback:
+        pass
 
 
 @contextmanager
@@ -216,6 +219,8 @@ def marked(alias: str) -> int:
 
 @failures
 def test_a_session_that_was_created_in_what_is_rolled_back_is_not_alive(alias, valkey, failing):
+    # This process has met the server before.
+    content(saved(a=1))
     session = SessionStore()
     session["a"] = 1
     with failing(alias):
@@ -288,6 +293,7 @@ def test_another_value_that_is_saved_after_a_rollback_is_not_taken_for_the_first
     other["a"] = 3
     other.save()
     assert content(key) == {"a": 3}
+    handed_over()
     valkey.flushall()
     assert content(key) == {"a": 3}
 
@@ -313,6 +319,7 @@ def test_a_save_of_another_in_the_meantime_is_not_lost(alias, valkey):
         set_value(SessionStore(key))
         seen_by_others(alias, lambda: set_value(SessionStore(others)))
     assert (content(key), content(others)) == ({"a": 1}, {"a": 2})
+    handed_over()
     valkey.flushall()
     assert (content(key), content(others)) == ({"a": 1}, {"a": 2})
 
@@ -509,13 +516,7 @@ servers = pytest.mark.parametrize("ask", [ask_wsgi, ask_asgi])
 
 @servers
 @pytest.mark.parametrize(
-    "steps",
-    [
-        '["set","a",2],["save"]',
-        '["cycle_key"],["set","a",2],["save"]',
-        '["flush"]',
-        '["flush"],["set","a",2]',
-    ],
+    "steps", ['["set","a",2],["save"]', '["cycle_key"],["set","a",2],["save"]', '["cycle_key"]']
 )
 def test_what_a_view_that_fails_did_to_its_session_is_undone(
     alias, valkey, atomic_requests, ask, steps
@@ -523,7 +524,24 @@ def test_what_a_view_that_fails_did_to_its_session_is_undone(
     key = saved(a=1)
     answer = ask(f'/steps/?status=200&steps=[{steps},["fail"]]', key)
     assert answer.status_code == 500
+    # The browser keeps the session key that is alive.
     assert "sessionid" not in answer.cookies
+    for _ in range(2):
+        assert content(key) == {"a": 1}
+        valkey.flushall()
+
+
+@servers
+@pytest.mark.parametrize("middleware", ["django_elasticache_sessions", "django.contrib.sessions"])
+def test_a_logout_in_a_view_that_fails_is_undone_though_the_browser_forgets_its_key(
+    alias, valkey, atomic_requests, ask, settings, middleware
+):
+    """As with Django's own engines, whose middleware deletes the cookie of an empty session."""
+    settings.MIDDLEWARE = [f"{middleware}.middleware.SessionMiddleware"]
+    key = saved(a=1)
+    answer = ask('/steps/?status=200&steps=[["flush"],["fail"]]', key)
+    assert answer.status_code == 500
+    assert answer.cookies["sessionid"].value == ""
     for _ in range(2):
         assert content(key) == {"a": 1}
         valkey.flushall()
@@ -560,15 +578,15 @@ def test_views_in_transactions_are_served_by_the_cache(
 
 
 def test_what_the_cache_lost_it_gets_back_from_views_in_transactions(
-    alias, valkey, atomic_requests
+    alias, valkey, atomic_requests, monkeypatch
 ):
+    monkeypatch.setattr(homes, "RECONCILE_SECONDS", 3600.0)
     key = saved(a=1)
     valkey.flushall()
     assert ask_wsgi("/read/", key).json() == {"a": 1}
-    assert len(session_hashes(valkey)) == 1
     asked = statements(alias)
     assert ask_wsgi("/read/", key).json() == {"a": 1}
-    assert [word for word in asked if word not in ("BEGIN", "SELECT")] == []
+    assert [word for word in asked if word != "BEGIN"] == []
 
 
 async def change_asynchronously(session: SessionStore, change: Act) -> None:

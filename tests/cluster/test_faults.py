@@ -255,15 +255,15 @@ class TestTheWholeCluster:
     def test_not_there_at_the_start_it_is_found_later(self, settings):
         cluster = ValkeyCluster(replicas=False)
         point_sessions_at_cluster(settings, cluster, is_patient=False)
-        assert not serves("some-session-key")
+        assert not serves("some-session-key-that-nobody-has")
         with cluster:
-            wait_until(lambda: SessionStore("some-session-key").get("a") is None, what="it")
+            wait_until(lambda: SessionStore("some-session-key-that-nobody-has").get("a") is None, what="it")
             assert serves(saved(a=1))
 
     def test_a_server_that_is_no_cluster_is_told(self, server, settings):
         point_sessions_at_cluster(settings, server)
         with pytest.raises(SessionStoreUnavailable, match="not in cluster mode; remove CLUSTER"):
-            SessionStore("some-session-key").get("a")
+            SessionStore("some-session-key-that-nobody-has").get("a")
 
     def test_a_cluster_that_is_not_said_to_be_one_is_told(self, steady_cluster, settings):
         point_sessions_at(settings, steady_cluster.url)
@@ -310,7 +310,7 @@ class TestNodesWithoutNames:
     def test_at_the_start_it_is_told_what_to_set(self, nameless):
         self.prefer_names(nameless)
         with pytest.raises(SessionStoreUnavailable, match="set cluster-announce-hostname on every"):
-            SessionStore("some-session-key").get("a")
+            SessionStore("some-session-key-that-nobody-has").get("a")
 
     def test_where_some_have_names_it_is_told_for_the_others(self, nameless, settings):
         first, *_ = nameless.primaries

@@ -260,7 +260,7 @@ def refused_by(host: str, names: Names, said: str, read: Callable[[str], object]
         with pytest.raises(
             SessionStoreUnavailable, match=f"node {host}:.* did not serve: .*{said}"
         ):
-            read("some-session-key")
+            read("some-session-key-that-nobody-has")
     assert 1 <= names.asked.count(host) <= MOST_ATTEMPTS
 
 

@@ -224,7 +224,9 @@ def kind_of(step: Step) -> Kind:
     """Tell which store a step asks."""
     if isinstance(step, tuple):
         return "cache"
-    if isinstance(step, (homes.Leave, transactions.Defer, transactions.IsChanged)):
+    if isinstance(
+        step, (homes.Leave, transactions.Defer, transactions.IsChanged, transactions.IsOpen)
+    ):
         return "other"
     return "database" if hasattr(step, "alias") else "other"
 

@@ -127,4 +127,7 @@ def _done_unheard(world: World, actor: Actor, kind: adapter.Kind) -> None:
     if isinstance(actor.step, Commit):
         actor.step.run_and_lose_reply()
         return
+    assert actor.request is not None
+    heard = actor.request.cache_exchanges
     _done(world, actor, kind)
+    actor.request.cache_exchanges = heard

@@ -245,7 +245,9 @@ class World:
             return True
         if request.op.kind not in _OF_VISITORS:
             return True
-        return self.ledger.waits(request.key) and self.ledger.allows("waiting out of reach")
+        key = request.key
+        is_unclear = self.ledger.waits(key) or (key is not None and bool(key.left))
+        return is_unclear and self.ledger.allows("waiting out of reach")
 
     def undo(self, actor: Actor) -> None:
         """Roll back an actor's transaction, as a view that fails does."""
