@@ -257,7 +257,9 @@ class TestTheWholeCluster:
         point_sessions_at_cluster(settings, cluster, is_patient=False)
         assert not serves("some-session-key-that-nobody-has")
         with cluster:
-            wait_until(lambda: SessionStore("some-session-key-that-nobody-has").get("a") is None, what="it")
+            wait_until(
+                lambda: SessionStore("some-session-key-that-nobody-has").get("a") is None, what="it"
+            )
             assert serves(saved(a=1))
 
     def test_a_server_that_is_no_cluster_is_told(self, server, settings):
