@@ -189,8 +189,12 @@ def from_sized(text: Any) -> tuple[dict[str, bytes], dict[str, int]]:
 
 
 def _member(name: str) -> str:
-    """Return a field's name in the JSON object; databases refuse NUL and lone surrogates there."""
-    if name.isprintable() and not name.startswith(_ODD_NAME):
+    """Return a field's name in the JSON object.
+
+    Databases refuse NUL and lone surrogates there, and MariaDB finds neither an empty name nor one
+    that begins with a hyphen.
+    """
+    if name and name.isprintable() and not name.startswith(("-", _ODD_NAME)):
         return name
     return _ODD_NAME + b64encode(name.encode("utf-8", "surrogatepass")).decode()
 
