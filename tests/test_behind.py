@@ -16,6 +16,7 @@ from django_elasticache_sessions import breaker, homes, outbox, reading, row_upk
 from django_elasticache_sessions.backends.cached_db import SessionStore
 from django_elasticache_sessions.conf import get_configuration
 from django_elasticache_sessions.drivers import wire
+from django_elasticache_sessions.exceptions import SessionStoreUnavailable
 from django_elasticache_sessions.handing_over import hand_over
 from django_elasticache_sessions.homes import get_homes
 

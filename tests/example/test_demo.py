@@ -16,7 +16,7 @@ import redis
 from django.db import connections
 from django.utils import formats
 
-from django_elasticache_sessions.models import FallbackSession
+from django_elasticache_sessions.models import CacheServer, FallbackSession
 
 from ..servers.databases import database
 from ..servers.valkey import Valkey

@@ -148,13 +148,6 @@ class Ledger:
                 continue
             if promise.is_possible(reading.ended, reading.reader):
                 return True
-            if (
-                isinstance(promise, End)
-                and promise.transaction is not None
-                and promise.began < reading.ended
-                and self.allows("logout in a transaction")
-            ):
-                return True
         return False
 
     def must_be_dead(self, key: Key, reading: Reading) -> str:
@@ -220,7 +213,9 @@ class Ledger:
             self.violated("an acknowledged value is not there", shown)
 
     def _may_be_older(self, reading: Reading) -> bool:
-        return (reading.is_unnoticed and self.allows("unnoticed")) or (
+        # Who cannot reach the cache has noticed.
+        is_unnoticed = reading.is_unnoticed and not reading.is_row_alone
+        return (is_unnoticed and self.allows("unnoticed")) or (
             reading.is_crosswise and self.allows("cut off crosswise")
         )
 

@@ -29,10 +29,7 @@ RULES = {
     "lost with the cache": "The cache engine keeps sessions in the cache alone.",
     "two rotations": "Of two rotations of one session at once, one wins.",
     "an end under an old key": (
-        "A logout, or an end by staff, that names a session key or id which a rotation has "
-        "replaced in the meantime ends nothing."
-    ),
-    "logout in a transaction": (
-        "A logout inside a transaction that rolls back may be kept, and may show before its commit."
+        "A logout that belongs to a session key which a rotation has replaced in the meantime ends "
+        "nothing."
     ),
 }
