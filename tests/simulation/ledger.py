@@ -249,6 +249,9 @@ class Ledger:
 
     def check_refused(self, key: Key, what: str, reading: Reading, own: Iterable[Promise]) -> None:
         """Hold "the session has ended", answered to a save or rotation, against its ends."""
+        is_lost = self.is_cache_alone and self.last_loss >= reading.began
+        if is_lost and self.allows("lost with the cache"):
+            return
         if not self.may_be_dead(key, reading, own):
             self.violated(f"a {what} of a living session is refused", key.text[:6])
 
