@@ -18,6 +18,7 @@ from .homes import Homes, Told, ask_database, ask_here, get_homes, tell, try_cac
 from .keys import Naming, SessionName, portions, stamp_of_key
 from .operations import Command, Ended, Operation, StoredSession
 from .reading import cached_now, note_row
+from .texts import Text
 from .transactions import Defer
 
 _ATTEMPTS = 3
@@ -59,7 +60,7 @@ def delete(naming: Naming, stored: StoredSession) -> Operation[bool]:
         return (
             yield from outbox.end(homes, naming, (name,), key=stored.key, forgetting=forgetting)
         )
-    raise SessionStoreUnavailable("The session kept changing while it was ended.")
+    raise SessionStoreUnavailable(Text("The session kept changing while it was ended."))
 
 
 def _tell_end(

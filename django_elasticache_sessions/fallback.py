@@ -31,6 +31,7 @@ from .operations import (
 )
 from .reading import cached_now, creation, note_row
 from .reading import load as load
+from .texts import Text
 from .transactions import Defer, is_open
 
 
@@ -103,7 +104,7 @@ def _save_through(
         refused = yield from _refused(homes, naming, stored, change)
         if refused is not None:
             return refused
-    raise SessionStoreUnavailable("The session kept changing while it was saved.")
+    raise SessionStoreUnavailable(Text("The session kept changing while it was saved."))
 
 
 def _hand_over_first(homes: Homes, naming: Naming, stored: StoredSession) -> Operation[None]:
@@ -159,7 +160,7 @@ def _refused(
         return MISSING
     left = yield from hand_over(homes, naming, (stored.name,))
     if left:
-        raise SessionStoreUnavailable("The session waits in the cache for the database.")
+        raise SessionStoreUnavailable(Text("The session waits in the cache for the database."))
     return None
 
 

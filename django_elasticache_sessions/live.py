@@ -42,6 +42,7 @@ from .operations import Operation
 from .serializers import make_serializer
 from .signals import announce_ends
 from .stats import Stats, collect
+from .texts import Text
 
 T = TypeVar("T")
 
@@ -401,7 +402,9 @@ def _end_for_user(
             return EndedCount(count, is_complete=is_complete)
         count += yield from _end_all(left, reason)
         done.update(left)
-    raise SessionStoreUnavailable("Sessions of the user kept being created while they were ended.")
+    raise SessionStoreUnavailable(
+        Text("Sessions of the user kept being created while they were ended.")
+    )
 
 
 def _sessions_of_user(naming: Naming, user_id: str) -> Operation[tuple[list[str], bool]]:

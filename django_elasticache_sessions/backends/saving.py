@@ -20,6 +20,7 @@ from ..fields import MAX_FIELDS, Changes, FieldMap, Plain, name_size
 from ..operations import NewSession, Operation, Outpaced, Rotated, Save, StoredSession
 from ..signals import announce_creation, announce_ends
 from ..stamps import new_stamp
+from ..texts import Text
 from .lifetime import is_user_index_due
 from .loading import Loading
 
@@ -124,7 +125,7 @@ class Saving(Loading):
                 break
             stored = stored._replace(clock=version.clock)
         else:
-            raise SessionStoreUnavailable("The session kept changing while it was saved.")
+            raise SessionStoreUnavailable(Text("The session kept changing while it was saved."))
         if version == operations.MISSING:
             return False
         data.mark_saved(changes, save.changed)

@@ -294,7 +294,8 @@ def test_it_runs_on_the_postgresql_and_the_valkey_that_it_is_given(
     with django_db_blocker.unblock(), database("postgresql") as alias, Valkey() as server:
         described = connections[alias].settings_dict
         with connections[alias].cursor() as cursor:
-            cursor.execute(f"DROP TABLE {FallbackSession._meta.db_table}")
+            for model in (FallbackSession, CacheServer):
+                cursor.execute(f"DROP TABLE {model._meta.db_table}")
         connections[alias].close()
         demo = introduced(
             launch(
