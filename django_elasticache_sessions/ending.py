@@ -72,7 +72,8 @@ def _tell_end(
     is_marked: bool,
 ) -> Operation[None]:
     """Have the cache know of an end."""
-    commands = (*outbox.end_commands(naming, [[name]]), *forgetting)
+    # Last, for it has to be known which server it was that was told.
+    commands = (*forgetting, *outbox.end_commands(naming, [[name]]))
     try:
         if not is_marked:
             yield from ask_here(homes, name.bucket, commands)

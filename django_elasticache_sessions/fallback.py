@@ -181,7 +181,9 @@ def _follow(
 ) -> Operation[int]:
     version: int = written.version
     following = _following(stored.name, change, written.version - patch.step, version)
-    commands = operations.with_user_commands(naming, stored, change, following)
+    of_users = operations.with_user_commands(naming, stored, change, following)
+    # Last, for it has to be known which server it was that followed.
+    commands = (*(command for command in of_users if command is not following), following)
     if not written.is_committed:
         yield Defer(
             homes.database_alias,
@@ -196,8 +198,7 @@ def _follow(
             yield from ask_database(homes, rows.mark_stale, stored.name.digest)
         homes.has_marked = True
         return version
-    followed = replies[1 if change.indexed_user_tag else 0]
-    return MISSING if followed == _ENDED else version
+    return MISSING if replies[-1] == _ENDED else version
 
 
 def _tell(

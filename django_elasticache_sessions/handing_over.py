@@ -91,7 +91,8 @@ def hand_over(
                 told.append(command)
         if (yield from transactions.is_open(homes.database_alias)):
             yield from _tell_after_commit(homes, asked, told)
-            return []
+            waiting = [name for name in waiting if name not in asked]
+            continue
         try:
             replies = (yield from ask_cache(homes, tuple(told))) if told else []
         except DatabaseUnavailable:

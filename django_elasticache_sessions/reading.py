@@ -206,6 +206,9 @@ class _Reading:
                     return _Seen(row)
                 # The row may lack the very KEY.
                 raise
+            if not left and (yield from is_open(self.homes.database_alias)):
+                # The cache is told after the commit: until then the row is what is known here.
+                return (yield from self._refresh(cached, is_last=False))
             # What the database refuses is served from where it is.
             return _Seen(cached) if is_good and left else None
         if not cached.origin and get_configuration().is_after_cache_engine:
