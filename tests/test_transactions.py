@@ -372,6 +372,28 @@ def test_what_waits_is_handed_over_by_what_is_committed(alias, valkey, waiting, 
     assert content(key) == expected
 
 
+@pytest.mark.parametrize("change", [None, set_value, log_out])
+def test_what_waits_in_a_hash_that_is_behind_its_row_is_read_in_a_transaction(
+    alias, valkey, waiting, change
+):
+    homes.get_homes().cache.failed()
+    session = SessionStore(waiting)
+    session["c"] = 3
+    session.save()
+    homes.get_homes().give_another_chance()
+    with transaction.atomic(using=alias):
+        session = SessionStore(waiting)
+        assert dict(session.items()) == {"a": 1, "b": 2, "c": 3}
+        if change:
+            change(session)
+        expected = dict(session.items())
+        assert content(waiting) == expected
+    handed_over()
+    assert content(waiting) == expected
+    valkey.flushall()
+    assert content(waiting) == expected
+
+
 def handed_over() -> None:
     naming = get_configuration().naming
     operation = outbox.drain_all(homes.get_homes(), naming, batch_size=10)
