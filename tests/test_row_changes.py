@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 import pytest
-from django.db import connections
+from django.db import connections, transaction
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -75,6 +76,11 @@ def alias(request, fallback_database) -> str:
 examples = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
+def in_transaction(alias: str) -> AbstractContextManager[object]:
+    """Have the statements of an example be one transaction: commits wait for the disk."""
+    return transaction.atomic(using=alias)
+
+
 def create(alias: str, fields: Mapping[str, bytes] = {}) -> bytes:
     sid = os.urandom(16)
     rows.create(connections[alias], Content(sid, TTL, CREATED, "", KEY, fields, 1))
@@ -98,53 +104,59 @@ def state(alias: str, sid: bytes) -> rows.State:
 @example(dict.fromkeys(ODD_NAMES, b"1"), [Change(dict.fromkeys(ODD_NAMES[::2], b"2"))])
 @example(dict.fromkeys(ODD_NAMES, b"1"), [Change({}, ODD_NAMES[::2]), Change({}, ODD_NAMES)])
 def test_a_row_has_the_fields_that_a_dict_would_have(alias, fields, several):
-    sid = create(alias, fields)
-    for number, change in enumerate(several):
-        assert save(alias, sid, change, 10 + number) == 2 + number
-        fields = change.apply(fields)
-        assert state(alias, sid).row.fields == fields
-    [row] = rows.load(connections[alias], [sid]).rows
-    assert row.fields == fields
+    with in_transaction(alias):
+        sid = create(alias, fields)
+        for number, change in enumerate(several):
+            assert save(alias, sid, change, 10 + number) == 2 + number
+            fields = change.apply(fields)
+            assert state(alias, sid).row.fields == fields
+        [row] = rows.load(connections[alias], [sid]).rows
+        assert row.fields == fields
 
 
 @examples
 @given(fields=st.dictionaries(names, values, max_size=3), several=st.lists(changes(), max_size=4))
 @example(dict.fromkeys(ODD_NAMES, b"1"), [Change({}, ODD_NAMES), Change({}, ODD_NAMES[1:])])
 def test_a_row_remembers_when_fields_were_removed(alias, fields, several):
-    sid = create(alias, fields)
-    removed: dict[str, int] = {}
-    cleared = 0
-    for number, change in enumerate(several):
-        stamp = 2**47 + number
-        save(alias, sid, change, stamp)
-        cleared = stamp if change.replace else cleared
-        removed = {} if change.replace else removed | dict.fromkeys(change.removed, stamp)
-    found = state(alias, sid)
-    assert (found.removed, found.cleared) == (removed, cleared)
-    assert found.row.clock == (2**47 + len(several) - 1 if several else 1)
+    with in_transaction(alias):
+        sid = create(alias, fields)
+        removed: dict[str, int] = {}
+        cleared = 0
+        for number, change in enumerate(several):
+            stamp = 2**47 + number
+            save(alias, sid, change, stamp)
+            cleared = stamp if change.replace else cleared
+            removed = {} if change.replace else removed | dict.fromkeys(change.removed, stamp)
+        found = state(alias, sid)
+        assert (found.removed, found.cleared) == (removed, cleared)
+        assert found.row.clock == (2**47 + len(several) - 1 if several else 1)
 
 
 @examples
 @given(fields=st.dictionaries(names, values, max_size=6), re_encoded=st.data())
 def test_re_encoded_values_take_the_place_of_the_others(alias, fields, re_encoded):
-    sid = create(alias, fields)
-    some = {name: value + b"!" for name, value in fields.items() if re_encoded.draw(st.booleans())}
-    assert row_upkeep.replace(connections[alias], sid, 1, some)
-    assert state(alias, sid).row.fields == fields | some
+    with in_transaction(alias):
+        sid = create(alias, fields)
+        some = {
+            name: value + b"!" for name, value in fields.items() if re_encoded.draw(st.booleans())
+        }
+        assert row_upkeep.replace(connections[alias], sid, 1, some)
+        assert state(alias, sid).row.fields == fields | some
 
 
 @examples
 @given(fields=st.dictionaries(names, values, max_size=6), merged=changes())
 def test_a_merged_row_is_written_as_it_was_merged(alias, fields, merged):
-    sid = create(alias, fields)
-    content = Content(
-        sid, TTL, CREATED, "t" * 22, NEW_KEY, merged.changed, 50, 2, {"x p": 2**48 - 1}, 40
-    )
-    assert row_merge.write(connections[alias], [content]) == {sid}
-    found = state(alias, sid)
-    assert found.row.fields == dict(merged.changed)
-    assert found.row[4:8] == (2, "t" * 22, NEW_KEY, 50)
-    assert (found.removed, found.cleared) == ({"x p": 2**48 - 1}, 40)
+    with in_transaction(alias):
+        sid = create(alias, fields)
+        content = Content(
+            sid, TTL, CREATED, "t" * 22, NEW_KEY, merged.changed, 50, 2, {"x p": 2**48 - 1}, 40
+        )
+        assert row_merge.write(connections[alias], [content]) == {sid}
+        found = state(alias, sid)
+        assert found.row.fields == dict(merged.changed)
+        assert found.row[4:8] == (2, "t" * 22, NEW_KEY, 50)
+        assert (found.removed, found.cleared) == ({"x p": 2**48 - 1}, 40)
 
 
 def test_a_million_bytes_beside_a_removal_are_kept(alias):
