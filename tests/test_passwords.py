@@ -209,13 +209,13 @@ def test_an_outage_does_not_take_the_change_back(anna, caplog, settings):
     set_password(anna)
     assert User.objects.get().check_password(NEW)
     told = [record.getMessage() for record in caplog.records if "password" in record.getMessage()]
+    [message] = told
+    assert NEW not in message
     if settings.SESSION_ENGINE == CACHE_ENGINE:
-        [message] = told
         assert "could not be ended" in message
-        assert NEW not in message
     else:
-        # They end in the database.
-        assert told == []
+        # They end in the database; the cache may have some that it alone knows.
+        assert "one of the two stores could not be asked" in message
         assert live.for_user(anna) == []
 
 
