@@ -7,10 +7,13 @@ import random
 import threading
 
 import pytest
+from django.db import connections
 
 from django_elasticache_sessions.backends.cache import SessionStore
+from django_elasticache_sessions.exceptions import SessionEnded
 
 INTERLEAVINGS = 40
+TABS, SAVES = 6, 15
 
 
 def test_two_requests_that_change_different_keys_both_win(new_session):
@@ -168,3 +171,75 @@ async def test_tasks_that_change_different_keys_lose_nothing(new_session, seed):
     await asyncio.gather(request("a"), request("b"))
     expected = {f"{name}-{step}": step for name in ("a", "b") for step in range(5)}
     assert dict(await SessionStore(session_key).aitems()) == {"shared": "kept", **expected}
+
+
+def test_of_many_tabs_at_once_every_save_is_taken_and_kept(engine):
+    """Each waits for the row: whichever comes last has an older stamp than others had meanwhile."""
+    session = engine()
+    session["shared"] = "kept"
+    session.save()
+    problems: list[Exception] = []
+    start = threading.Barrier(TABS)
+
+    def tab(number: int) -> None:
+        start.wait()
+        try:
+            for step in range(SAVES):
+                request = engine(session.session_key)
+                request[f"tab-{number}"] = step
+                request.save()
+        except Exception as problem:
+            problems.append(problem)
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=tab, args=(number,)) for number in range(TABS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert problems == []
+    expected = {f"tab-{number}": SAVES - 1 for number in range(TABS)}
+    assert dict(engine(session.session_key).items()) == {"shared": "kept", **expected}
+
+
+def test_rotations_beside_busy_tabs_leave_no_acknowledged_save_out(engine):
+    session = engine()
+    session["shared"] = "kept"
+    session.save()
+    current = [session.session_key]
+    is_over = threading.Event()
+    acknowledged: dict[str, int] = {}
+    problems: list[Exception] = []
+
+    def tab(name: str) -> None:
+        step = 0
+        while not is_over.is_set():
+            step += 1
+            try:
+                request = engine(current[0])
+                # Where it was rotated meanwhile, this tab has the older cookie.
+                if request.get("shared"):
+                    request[name] = step
+                    request.save()
+                    acknowledged[name] = step
+            except SessionEnded:
+                continue
+            except Exception as problem:
+                problems.append(problem)
+        connections.close_all()
+
+    threads = [threading.Thread(target=tab, args=(f"tab-{n}",)) for n in range(3)]
+    for thread in threads:
+        thread.start()
+    for _ in range(10):
+        login = engine(current[0])
+        login.cycle_key()
+        current[0] = login.session_key
+    is_over.set()
+    for thread in threads:
+        thread.join()
+    assert problems == []
+    found = dict(engine(current[0]).items())
+    assert found.pop("shared") == "kept"
+    assert found == acknowledged

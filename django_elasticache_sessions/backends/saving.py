@@ -25,7 +25,8 @@ from .lifetime import is_user_index_due
 from .loading import Loading
 
 _CREATE_ATTEMPTS = 8
-_STAMP_ATTEMPTS = 4
+#: Under many tabs at once the stamp of a save is often outpaced while it waits for the row.
+_STAMP_ATTEMPTS = 16
 
 
 class Saving(Loading):
