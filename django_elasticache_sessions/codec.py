@@ -137,7 +137,7 @@ class SessionCodec:
                 raise InvalidValue("it is not encrypted")
             if len(value) < _PLAIN_PREFIX_BYTES:
                 raise InvalidValue("it is truncated")
-        elif header >> 4 > _FORMAT_VERSION:
+        elif header >> 4 == _FORMAT_VERSION + 1:
             raise UnknownFormat
         else:
             raise InvalidValue("its format is unknown")

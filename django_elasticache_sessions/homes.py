@@ -15,6 +15,7 @@ from django.core.signals import setting_changed
 from . import occurrences, row_servers, row_upkeep, scripts, transactions
 from .breaker import LONGEST_PAUSE_SECONDS, Breaker
 from .conf import get_configuration, get_outline
+from .drivers.pools import is_cluster
 from .exceptions import DatabaseUnavailable, PartUnavailable, SessionStoreUnavailable, StoreRefused
 from .health import Health
 from .keys import SessionName
@@ -104,9 +105,10 @@ _leavers: list[Callable[[str], None]] = []
 class Homes:
     """What this process knows of the two; shared by its threads and tasks."""
 
-    def __init__(self, database_alias: str) -> None:
-        """Take the alias in `DATABASES`."""
+    def __init__(self, database_alias: str, *, is_single: bool = False) -> None:
+        """Take the alias in `DATABASES`, and whether one server of the cache has all buckets."""
         self.database_alias = database_alias
+        self._is_single = is_single
         #: By replication id, what the database says of the servers of the cache.
         self.standings: dict[bytes, Standing] = {}
         self.cache = Breaker()
@@ -149,19 +151,23 @@ class Homes:
 
     def clock(self, bucket: int) -> ServerClock:
         """Return the clock of the server that a bucket lies on."""
-        clock = self._clocks.get(bucket)
-        return clock or self._clocks.setdefault(bucket, ServerClock())
+        server = self._server_of(bucket)
+        clock = self._clocks.get(server)
+        return clock or self._clocks.setdefault(server, ServerClock())
+
+    def _server_of(self, bucket: int) -> int:
+        return 0 if self._is_single else bucket
 
     def note_origin(self, bucket: int, origin: bytes) -> None:
         """Note which primary answers for a bucket."""
-        known = self._origins.get(bucket)
+        known = self._origins.get(self._server_of(bucket))
         if known and known != origin:
             self.begin_aftermath()
-        self._origins[bucket] = origin
+        self._origins[self._server_of(bucket)] = origin
 
     def origin(self, bucket: int) -> bytes:
         """Return the primary that answered for a bucket when last asked; empty where none has."""
-        return self._origins.get(bucket, b"")
+        return self._origins.get(self._server_of(bucket), b"")
 
     def origins(self) -> set[bytes]:
         """Return the primaries that answered for any bucket when last asked."""
@@ -234,7 +240,8 @@ def get_homes() -> Homes:
     names = (configuration.alias, database, configuration.place)
     homes = _homes.get(names)
     if homes is None:
-        homes = _homes.setdefault(names, Homes(database))
+        is_single = not is_cluster(configuration.alias)
+        homes = _homes.setdefault(names, Homes(database, is_single=is_single))
     return homes
 
 

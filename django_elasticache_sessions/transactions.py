@@ -54,6 +54,18 @@ class Defer:
 
 
 @dataclass(frozen=True, slots=True)
+class OnCommit:
+    """A step of an operation: have a function called after the commit, on this connection."""
+
+    alias: str
+    function: Callable[[], None]
+
+    def run(self) -> None:
+        """Register it."""
+        transaction.on_commit(self.function, using=self.alias, robust=True)
+
+
+@dataclass(frozen=True, slots=True)
 class IsChanged:
     """A step of an operation: whether the open transaction has changed any of some sessions."""
 

@@ -741,3 +741,17 @@ def test_a_write_in_a_transaction_takes_one_statement_more(counted, alias, monke
         session.delete()
     with counted(round_trips=1, statements=["INSERT"]), transaction.atomic(using=alias):
         saved(a=1)
+
+
+def test_what_was_rolled_back_in_a_savepoint_is_saved_by_the_next_save(alias):
+    key = saved(a=1)
+    session = SessionStore(key)
+    session["a"]
+    with transaction.atomic(using=alias):
+        with savepoint_rolled_back(alias):
+            session["b"] = 2
+            session.save()
+        session.save()
+    assert content(key) == {"a": 1, "b": 2}
+    session.save()
+    assert content(key) == {"a": 1, "b": 2}

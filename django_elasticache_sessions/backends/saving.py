@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 from django.contrib.auth import SESSION_KEY as USER_ID_FIELD
 from django.contrib.sessions.backends.base import CreateError
 
-from .. import keys, listing, operations
+from .. import keys, listing, operations, transactions
 from ..codec import SessionCodec
 from ..conf import get_configuration
 from ..exceptions import (
@@ -129,7 +130,7 @@ class Saving(Loading):
             raise SessionStoreUnavailable(Text("The session kept changing while it was saved."))
         if version == operations.MISSING:
             return False
-        data.mark_saved(changes, save.changed)
+        yield from self._mark_saved(data, changes, save)
         self._session_cache = data
         if session_key is not None:
             self._session_key = session_key
@@ -137,6 +138,17 @@ class Saving(Loading):
         if save.user_tag is not None:
             yield from self._keep_to_limit(save.user_tag)
         return True
+
+    def _mark_saved(self, data: FieldMap, changes: Changes, save: Save) -> Operation[None]:
+        """Take what was saved as saved; inside a transaction, once it has committed."""
+        stored = self._stored
+        if stored is not None and transactions.may_be_changed():
+            alias = get_configuration().options.fallback_database
+            if (yield transactions.IsChanged(alias, (stored.name.digest,))):
+                mark = partial(data.mark_saved, changes, save.changed)
+                yield transactions.OnCommit(alias, mark)
+                return
+        data.mark_saved(changes, save.changed)
 
     def _make_save(
         self,

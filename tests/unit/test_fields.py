@@ -25,9 +25,7 @@ from django_elasticache_sessions.fields import (
 from django_elasticache_sessions.keyring import KeyRing
 from django_elasticache_sessions.serializers import CompactJSON
 
-CODEC = SessionCodec(
-    CodecPolicy(KeyRing.from_secrets([b"secret"]), True, 64, 1_000_000), "s" * 22
-)
+CODEC = SessionCodec(CodecPolicy(KeyRing.from_secrets([b"secret"]), True, 64, 1_000_000), "s" * 22)
 STAMP = 106_250_000_000_000
 CANARY = "canary-in-a-value"
 names = st.sampled_from(["a", "b", "~", "~a", "", "é", "\ud800", "_auth_user_id"])
@@ -44,7 +42,9 @@ def load(stored: dict[str, bytes], **options: object) -> FieldMap:
 
 
 def encode(data: dict[str, object]) -> dict[str, bytes]:
-    return {name: CODEC.encode(name, json.dumps(value).encode(), STAMP) for name, value in data.items()}
+    return {
+        name: CODEC.encode(name, json.dumps(value).encode(), STAMP) for name, value in data.items()
+    }
 
 
 def apply(stored: dict[str, bytes], changes: Changes) -> dict[str, bytes]:
@@ -529,7 +529,9 @@ def test_any_text_is_a_field_name(name):
     fields = load({})
     fields[name] = 1
     changes = fields.changes()
-    raw = {stored_name(name): CODEC.encode(name, data, STAMP) for name, data in changes.changed.items()}
+    raw = {
+        stored_name(name): CODEC.encode(name, data, STAMP) for name, data in changes.changed.items()
+    }
     stored = {
         loaded_name(raw_name.decode("utf-8", "surrogatepass")): value
         for raw_name, value in raw.items()

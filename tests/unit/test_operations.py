@@ -505,7 +505,7 @@ def test_a_session_that_has_a_row_waits_in_the_hash_for_the_database():
     save = change(changed={"a": b"x"})
     [[command]], version = drive(operations.save(NAMING, OF_A_ROW, save), [4])
     assert summary([command]) == [("save_pending", NAME.hash_key, NAME.index_key, PENDING)]
-    words = (NAME.sid, KEY, b"7", 0, STAMP, TTL, "=", "=", "=", 0, 0, b"a", b"x")
+    words = (NAME.sid, KEY, "*", 0, STAMP, TTL, "=", "=", "=", 0, 0, b"a", b"x")
     assert words_of(command) == words
     assert version == 4
 
