@@ -25,7 +25,7 @@ _MODES = [("cached_db", "through", 9), ("cached_db", "behind", 8), ("cache", "th
 _PARTS = [(engine, writes, part) for engine, writes, parts in _MODES for part in range(parts)]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def stage(django_db_blocker):
     with (
         django_db_blocker.unblock(),
