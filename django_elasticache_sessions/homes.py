@@ -169,6 +169,11 @@ class Homes:
         """Return the primary that answered for a bucket when last asked; empty where none has."""
         return self._origins.get(self._server_of(bucket), b"")
 
+    def trusts(self, origin: bytes) -> bool:
+        """Tell whether a primary is known to be the cache."""
+        standing = self.standings.get(origin)
+        return standing is not None and not standing.is_superseded
+
     def origins(self) -> set[bytes]:
         """Return the primaries that answered for any bucket when last asked."""
         return set(self._origins.values())
@@ -180,8 +185,9 @@ class Homes:
     def origin_of(self, stored: StoredSession) -> bytes:
         """Return what a hash would be marked with if it were filled in now."""
         origin = self.origin(stored.name.bucket)
-        if origin in self.standings:
-            return b"%s.%d" % (origin, self.standings[origin].epoch)
+        standing = self.standings.get(origin)
+        if standing is not None:
+            return b"%s.%d" % (origin, standing.epoch)
         # Without the database nobody can tell of which time at this server the hash is.
         is_of_here = stored.origin.startswith(origin + b".")
         return stored.origin if is_of_here else self.mark(stored.name.bucket)

@@ -380,7 +380,8 @@ def _look(homes: Homes, names: tuple[SessionName, ...]) -> Operation[_Seen]:
     for name, fields, ttl, time_reply, origin in zip(names, *[replies] * 4, strict=True):
         homes.clock(name.bucket).note(time_reply)
         homes.note_origin(name.bucket, origin)
-        yield from meet(homes, name.bucket)
+        if not homes.trusts(origin):
+            yield from meet(homes, name.bucket)
         if _is_end(fields):
             return _Seen(ended=name)
         try:
