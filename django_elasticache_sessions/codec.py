@@ -1,8 +1,8 @@
 """How one field's value is stored: compressed when large, encrypted, bound to its place.
 
 A stored value is `header (1 byte) + key id (4) + nonce (12) + AES-256-GCM ciphertext and tag`, or
-`header + stamp (6) + data` with `ENCRYPT=False`. The header's high half is the format version, the
-low half holds the flags. A nonce is the stamp of the write and six bytes that no other value of the
+`header + stamp (6) + data` with `ENCRYPT=False`. The header holds the flags; later formats have
+headers of 0x14 to 0x1f. A nonce is the stamp of the write and six bytes that no other value of the
 session has with this stamp, so every value carries the time of its own write.
 """
 
@@ -27,7 +27,8 @@ NONCE_BYTES = 12
 TAG_BYTES = 16
 _ENCRYPTED_HEADERS = (ENCRYPTED, ENCRYPTED | COMPRESSED_FLAG)
 _PLAIN_HEADERS = (PLAIN, PLAIN | COMPRESSED_FLAG)
-_FORMAT_VERSION = 1
+#: Control characters, which begin no JSON, no text and no pickle.
+_LATER_HEADERS = range(0x14, 0x20)
 _PREFIX_BYTES = 1 + KEY_ID_BYTES
 _PLAIN_PREFIX_BYTES = 1 + STAMP_BYTES
 _SERIAL_BYTES = NONCE_BYTES - STAMP_BYTES
@@ -137,7 +138,7 @@ class SessionCodec:
                 raise InvalidValue("it is not encrypted")
             if len(value) < _PLAIN_PREFIX_BYTES:
                 raise InvalidValue("it is truncated")
-        elif header >> 4 == _FORMAT_VERSION + 1:
+        elif header in _LATER_HEADERS:
             raise UnknownFormat
         else:
             raise InvalidValue("its format is unknown")

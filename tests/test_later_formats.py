@@ -12,7 +12,7 @@ from django_elasticache_sessions.conf import get_configuration
 
 from .pages.visitor import AsyncVisitor, Visitor
 
-LATER_VALUE = b"\x21" + bytes(60)
+LATER_VALUE = b"\x15" + bytes(60)
 
 
 @pytest.fixture(params=[Visitor, AsyncVisitor], ids=["WSGI", "ASGI"])
