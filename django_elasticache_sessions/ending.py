@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
@@ -82,22 +83,20 @@ def _tell_end(
     except SessionStoreUnavailable:
         if not is_marked:
             yield from ask_database(homes, rows.mark_stale, name.digest)
-        homes.has_marked = True
+        homes.note_marked((name.digest,))
         return
     if not told.in_vain:
         yield from _unmark(homes, (name,))
 
 
 def _unmark(homes: Homes, names: Iterable[SessionName]) -> Operation[None]:
-    """Take the marks of ended rows away; those that stay are found by others."""
+    """Take the marks of ended rows away; those that stay do no harm, and are found by others."""
     of_servers: dict[str, list[bytes]] = defaultdict(list)
     for name in names:
         of_servers[homes.server(name.bucket)].append(name.digest)
-    try:
+    with suppress(SessionStoreUnavailable):
         for server, digests in of_servers.items():
             yield from ask_database(homes, row_upkeep.unmark_ended, digests, server)
-    except SessionStoreUnavailable:
-        homes.has_marked = True
 
 
 def _end_without_row(
@@ -123,7 +122,7 @@ def _end_without_row(
             raise
         # It may be in a cache that cannot be asked.
         yield from ask_database(homes, rows.end_unknown, [name.digest], cache_stale=True)
-        homes.has_marked = True
+        homes.note_marked((name.digest,))
         return True
     if cached and cached.key == stored.key:
         if cached.pending:
@@ -189,7 +188,7 @@ def _tell_ends(
             digests = [name.digest for name in these]
             yield from ask_database(homes, rows.end_unknown, digests, cache_stale=is_stale)
     if told.untold:
-        homes.has_marked = True
+        homes.note_marked(name.digest for name in told.untold)
     known = [name for name in told.names if name.digest in in_rows]
     if known:
         yield from _unmark(homes, known)

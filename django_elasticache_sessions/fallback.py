@@ -8,6 +8,7 @@ the database waits in the hash (see `outbox`).
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from . import operations, outbox, row_upkeep, rows, scripts
@@ -166,7 +167,10 @@ def _refused(
 
 def _is_done(row: rows.Row, change: Save) -> bool:
     """Tell whether a row has this very save: its reply was lost. No two values are alike."""
-    return row.clock == change.stamp and all(
+    if row.clock != change.stamp or not change.changed or change.rotated:
+        # Without a value nothing tells it from another save that has the same stamp.
+        return False
+    return row.fields.keys().isdisjoint(change.removed) and all(
         row.fields.get(name) == value for name, value in change.changed.items()
     )
 
@@ -196,7 +200,7 @@ def _follow(
     except SessionStoreUnavailable:
         if not patch.cache_stale:
             yield from ask_database(homes, rows.mark_stale, stored.name.digest)
-        homes.has_marked = True
+        homes.note_marked((stored.name.digest,))
         return version
     return MISSING if replies[-1] == _ENDED else version
 
@@ -208,11 +212,14 @@ def _tell(
     known = row_upkeep.Stale(name.digest, version, is_ended=False)
     try:
         told = yield from tell(homes, {name.bucket: commands})
-        if not told.in_vain:
+    except SessionStoreUnavailable:
+        homes.note_marked((name.digest,))
+        return
+    if not told.in_vain:
+        # A mark that stays does no harm, and is found by others.
+        with suppress(SessionStoreUnavailable):
             server = homes.server(name.bucket)
             yield from ask_database(homes, row_upkeep.unmark, (known,), server)
-    except SessionStoreUnavailable:
-        homes.has_marked = True
 
 
 def _following(name: SessionName, change: Save, before: int, after: int) -> Command:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -44,6 +44,8 @@ AFTERMATH_SECONDS = 2 * LONGEST_PAUSE_SECONDS
 DATABASE_AFTERMATH_SECONDS = LONGEST_PAUSE_SECONDS + 1.0
 _BATCH = 200
 _BATCHES_PER_REQUEST = 5
+#: The sessions a process remembers whose hashes are older than their rows.
+_MOST_MARKED = 10_000
 #: The sessions a process remembers that wait for the database; `syncsessions` finds the others.
 _MOST_WAITING = 10_000
 
@@ -119,6 +121,8 @@ class Homes:
         self.database_problem = DatabaseUnavailable(Text("The fallback database did not serve."))
         #: Whether this process has left hashes older than their rows.
         self.has_marked = False
+        # Which ones; `None` where they are too many, or of others.
+        self._marked: set[bytes] | None = set()
         self._next_reconciliation = 0.0
         self._aftermath_ends = 0.0
         self._partly_down_until = 0.0
@@ -204,6 +208,31 @@ class Homes:
     def begin_aftermath(self) -> None:
         """Note that the cache serves again, or another one does: others may not know it yet."""
         self._aftermath_ends = time.monotonic() + AFTERMATH_SECONDS
+
+    def note_marked(self, digests: Iterable[bytes]) -> None:
+        """Note sessions whose hashes this process has left older than their rows."""
+        self.has_marked = True
+        if self._marked is not None:
+            self._marked.update(digests)
+            if len(self._marked) > _MOST_MARKED:
+                self._marked = None
+
+    def note_many_marked(self) -> None:
+        """Note that more hashes are older than their rows than were brought up to date."""
+        self.has_marked, self._marked = True, None
+
+    def note_none_marked(self) -> None:
+        """Note that the cache knows of all rows."""
+        self.has_marked, self._marked = False, set()
+
+    def has_marked_session(self, digest: bytes) -> bool:
+        """Tell whether the hash of a session may be older than its row, as this process knows."""
+        return self.has_marked and (self._marked is None or digest in self._marked)
+
+    @property
+    def knows_marked(self) -> bool:
+        """Whether it is known of each session whether its hash was left older than its row."""
+        return self._marked is not None
 
     def note_waiting(self, name: SessionName) -> None:
         """Remember a session that this process could only save in the cache."""
@@ -388,8 +417,8 @@ def reconcile(homes: Homes, *, most_batches: int | None = None) -> Operation[int
     """Have the cache know of rows that it could not be told of; return how many rows were mended.
 
     In a request (`most_batches`) only so much is done, and the cache is not used until all is. Then
-    a database that does not serve is only a problem where this process knows of such hashes. Raises
-    `SessionStoreUnavailable`.
+    an unavailable database is a problem of those sessions alone whose hashes this process has left
+    older than their rows, if it knows which. Raises `SessionStoreUnavailable`.
     """
     mended, batches = 0, 0
     while True:
@@ -398,15 +427,18 @@ def reconcile(homes: Homes, *, most_batches: int | None = None) -> Operation[int
                 yield from _look_at_servers(homes)
             found = yield from ask_database(homes, row_upkeep.stale, _BATCH)
         except DatabaseUnavailable:
-            if most_batches is None or homes.has_marked:
+            if most_batches is None or not homes.knows_marked:
                 raise
             return mended
         if not found:
-            if homes.has_marked:
-                homes.has_marked = yield from transactions.is_open(homes.database_alias)
+            is_certain = not homes.has_marked or not (
+                yield from transactions.is_open(homes.database_alias)
+            )
+            if is_certain:
+                homes.note_none_marked()
             return mended
         if batches == most_batches:
-            homes.has_marked = True
+            homes.note_many_marked()
             raise _Unfinished(Text("The session store is still being brought up to date."))
         batches += 1
         try:
@@ -487,7 +519,7 @@ def mend_if_stale(homes: Homes, name: SessionName) -> Operation[bool]:
     try:
         found = yield from ask_database(homes, row_upkeep.stale_among, (name.digest,))
     except DatabaseUnavailable:
-        if homes.has_marked:
+        if homes.has_marked_session(name.digest):
             raise
         return False
     if found:

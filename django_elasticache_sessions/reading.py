@@ -168,11 +168,15 @@ class _Reading:
                 seen = yield from _look(self.homes, older)
         if (
             seen.stored
-            and self.homes.is_partly_down
+            and self._may_be_stale(seen.stored)
             and (yield from mend_if_stale(self.homes, seen.stored.name))
         ):
             seen = yield from _look(self.homes, (seen.stored.name,))
         return seen
+
+    def _may_be_stale(self, cached: StoredSession) -> bool:
+        is_marked = self.homes.has_marked_session(cached.name.digest)
+        return is_marked or self.homes.is_partly_down
 
     def _is_ended(self, name: SessionName) -> Operation[bool]:
         """Tell the database of an end that it was not told; unless the KEY was rotated since."""

@@ -9,6 +9,8 @@ import threading
 import pytest
 from django.db import connections
 
+from django_elasticache_sessions import stamps
+from django_elasticache_sessions.backends import saving
 from django_elasticache_sessions.backends.cache import SessionStore
 from django_elasticache_sessions.exceptions import SessionEnded
 
@@ -243,3 +245,35 @@ def test_rotations_beside_busy_tabs_leave_no_acknowledged_save_out(engine):
     found = dict(engine(current[0]).items())
     assert found.pop("shared") == "kept"
     assert found == acknowledged
+
+
+@pytest.mark.parametrize("action", ["cycle_key", "remove", "clear", "sign in"])
+def test_of_two_saves_with_one_stamp_neither_is_taken_for_the_other(engine, monkeypatch, action):
+    session = engine()
+    session.update({"a": 1, "b": 2})
+    session.save()
+    first, second = engine(session.session_key), engine(session.session_key)
+    assert first["a"] == second["a"] == 1
+    stamp = stamps.new_stamp() + 1_000_000
+    monkeypatch.setattr(saving, "new_stamp", lambda after=0: max(stamp, after + 1))
+    first["c"] = 3
+    first.save()
+    match action:
+        case "cycle_key":
+            second.cycle_key()
+            expected = {"a": 1, "b": 2, "c": 3}
+            assert not engine().exists(session.session_key)
+        case "remove":
+            del second["a"]
+            second.save()
+            expected = {"b": 2, "c": 3}
+        case "clear":
+            second.clear()
+            second.save()
+            expected = {}
+        case "sign in":
+            second.cycle_key()
+            second["c"] = 4
+            second.save()
+            expected = {"a": 1, "b": 2, "c": 4}
+    assert dict(engine(second.session_key).items()) == expected
