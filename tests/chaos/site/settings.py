@@ -50,7 +50,8 @@ DATABASES: dict[str, dict[str, Any]] = {
         "USER": "chaos",
         "HOST": PLACES["database"]["host"],
         "PORT": PLACES["database"]["port"],
-        "CONN_MAX_AGE": None,
+        # Under ASGI each request has a thread, and so a connection, of its own.
+        "CONN_MAX_AGE": 0 if PLACES["is_async"] else None,
         # Django refuses it for async views.
         "ATOMIC_REQUESTS": not PLACES["is_async"],
     },
