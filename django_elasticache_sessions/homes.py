@@ -299,8 +299,8 @@ def ask_cache(
             yield Leave(get_outline().alias)
             raise _Superseded
         replies = yield from _ask_and_count(homes, commands)
-    except (_Unfinished, _Superseded):
-        # The cache serves, but may not be believed.
+    except (_Unfinished, _Superseded, DatabaseUnavailable):
+        # The cache answers, but may not be trusted.
         raise
     except PartUnavailable:
         homes.note_part_down()
@@ -445,6 +445,11 @@ def reconcile(homes: Homes, *, most_batches: int | None = None) -> Operation[int
             is_done = yield from _bring_up_to_date(homes, found)
             if not is_done:
                 return mended
+        except DatabaseUnavailable:
+            if most_batches is None:
+                raise
+            # The cache knows by now; the marks stay.
+            return mended
         except PartUnavailable:
             if most_batches is None:
                 raise
