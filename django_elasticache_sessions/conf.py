@@ -93,7 +93,7 @@ class Outline:
     load_limit_bytes: int
     #: How long an answer of the session cache is waited for.
     patience_seconds: float
-    #: What stands for the place where the cache keeps sessions: its address and how keys are named.
+    #: What stands for how keys are named in the cache, whatever address it is reached at.
     place: str
 
     @property
@@ -192,7 +192,7 @@ def _build_outline() -> Outline:
         ),
         load_limit_bytes=max(_LOAD_LIMIT_BYTES, 4 * options.max_session_bytes),
         patience_seconds=_patience(settings.SESSION_CACHE_ALIAS),
-        place=_place(settings.SESSION_CACHE_ALIAS, options),
+        place=_place(options),
     )
 
 
@@ -227,12 +227,8 @@ def _patience(alias: str) -> float:
     return float(found) if isinstance(found, (int, float)) else DEFAULT_TIMEOUT_SECONDS
 
 
-def _place(alias: str, options: Options) -> str:
-    location = settings.CACHES.get(alias, {}).get("LOCATION", "")
-    urls = location if isinstance(location, (list, tuple)) else str(location).split(",")
-    # Without user names and passwords, which may change while the place is the same.
-    addresses = [str(url).rpartition("@")[2].rpartition("://")[2] for url in urls]
-    words = (*addresses, options.key_prefix, options.index_buckets)
+def _place(options: Options) -> str:
+    words = (options.key_prefix, options.index_buckets)
     return sha256(repr(words).encode()).hexdigest()[:16]
 
 

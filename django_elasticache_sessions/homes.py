@@ -110,7 +110,8 @@ class Homes:
     def __init__(self, database_alias: str, *, is_single: bool = False) -> None:
         """Take the alias in `DATABASES`, and whether one server of the cache has all buckets."""
         self.database_alias = database_alias
-        self._is_single = is_single
+        self.is_single = is_single
+        self._before: set[bytes] = set()
         #: By replication id, what the database says of the servers of the cache.
         self.standings: dict[bytes, Standing] = {}
         self.cache = Breaker()
@@ -160,18 +161,26 @@ class Homes:
         return clock or self._clocks.setdefault(server, ServerClock())
 
     def _server_of(self, bucket: int) -> int:
-        return 0 if self._is_single else bucket
+        return 0 if self.is_single else bucket
 
     def note_origin(self, bucket: int, origin: bytes) -> None:
         """Note which primary answers for a bucket."""
         known = self._origins.get(self._server_of(bucket))
         if known and known != origin:
             self.begin_aftermath()
+            self._before.add(known)
         self._origins[self._server_of(bucket)] = origin
 
     def origin(self, bucket: int) -> bytes:
         """Return the primary that answered for a bucket when last asked; empty where none has."""
         return self._origins.get(self._server_of(bucket), b"")
+
+    def origins_before(self, origin: bytes) -> list[bytes]:
+        """Return the primaries whose place another one has taken, as this process saw it.
+
+        Of a cluster nobody can tell: its slots move between primaries.
+        """
+        return list(self._before - {origin} - _NAMELESS) if self.is_single else []
 
     def trusts(self, origin: bytes) -> bool:
         """Tell whether a primary is known to be the cache."""
@@ -490,10 +499,16 @@ def _record(homes: Homes, origin: bytes) -> Operation[None]:
         for text in texts
         if isinstance(text, bytes) and (found := _PREDECESSOR.search(text)) and found[1] == origin
     ]
-    place, is_start = get_outline().place, not homes.standings
+    before += homes.origins_before(origin)
     try:
         standing = yield from ask_database(
-            homes, row_servers.meet, place, origin, before, is_start=is_start
+            homes,
+            row_servers.meet,
+            get_outline().place,
+            origin,
+            before,
+            is_start=not homes.standings,
+            is_single=homes.is_single,
         )
     except DatabaseUnavailable:
         # Its hashes are compared with their rows once the database knows it.
@@ -509,7 +524,9 @@ def _look_at_servers(homes: Homes) -> Operation[None]:
             yield from _record(homes, origin)
     if not homes.standings:
         return
-    found = yield from ask_database(homes, row_servers.standings, get_outline().place)
+    found = yield from ask_database(
+        homes, row_servers.standings, get_outline().place, homes.origins() - _NAMELESS
+    )
     for origin in homes.standings:
         if found and origin in found:
             homes.standings[origin] = found[origin]

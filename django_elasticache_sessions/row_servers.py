@@ -7,7 +7,7 @@ second; what it writes in the meantime is marked, in the same statement, as unkn
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from django.db import IntegrityError, transaction
@@ -19,6 +19,8 @@ from .dialects import sql
 _HEARTBEAT_SECONDS = 20
 #: After so long without that, nobody uses the servers of a place any more.
 _DESERTED_SECONDS = 60
+#: Before the name of a successor that took over in a failover: that is for good.
+_FAILOVER = "="
 
 
 class Standing(NamedTuple):
@@ -52,53 +54,70 @@ def meet(
     connection: BaseDatabaseWrapper,
     place: str,
     origin: bytes,
-    predecessors: Iterable[bytes],
+    before: Iterable[bytes],
     *,
     is_start: bool,
+    is_single: bool,
 ) -> Standing | None:
     """Record a server that a process has just met; return its standing.
 
-    `is_start` where it is the first that this process has met: then its settings are newer than
-    those of whoever uses another place. Nothing is recorded inside a transaction, which could be
-    rolled back: `None` if it is not yet. Some statements, the first time only.
+    `before` are those whose place it takes after a failover. `is_start` where it is the first that
+    this process has met: then its settings are newer than those of whoever uses another place, or,
+    if there is one server only (`is_single`), another server. Nothing is recorded inside a
+    transaction, which could be rolled back: `None` if it is not yet. Some statements, the first
+    time only.
     """
     name = name_of(place, origin)
     known = _standings(connection, place).get(name)
     if connection.in_atomic_block:
         return Standing(known[0], bool(known[1])) if known else None
-    elsewhere = _in_use_elsewhere(connection, place)
+    names_before = [name_of(place, one) for one in before]
     if known is None:
-        _insert(connection, name, place, "" if is_start or not elsewhere else elsewhere)
-    elif is_start and known[1] and not known[1].startswith(f"{place}:"):
+        _insert(connection, name, place, _moved_to(connection, names_before))
+    elif is_start and _has_moved(known[1]):
         _reclaim(connection, name)
-    for predecessor in predecessors:
-        _supersede(connection, "name = %s", name_of(place, predecessor), name)
+    elif known[1]:
+        # What an old primary was before proves nothing.
+        return Standing(known[0], is_superseded=True)
+    for one in names_before:
+        _supersede(connection, "name = %s", one, name, _FAILOVER + name)
     if is_start:
-        _supersede(connection, "place <> %s", place, name)
+        where = "name <> %s" if is_single else "place <> %s"
+        _supersede(connection, where, name if is_single else place, name, name)
     epoch, successor, _ = _standings(connection, place)[name]
     return Standing(epoch, bool(successor))
 
 
-def standings(connection: BaseDatabaseWrapper, place: str) -> Mapping[bytes, Standing]:
+def standings(
+    connection: BaseDatabaseWrapper, place: str, in_use: Iterable[bytes]
+) -> Mapping[bytes, Standing]:
     """Return the standing of each server of a place, by its replication id.
 
-    Where all users of the place that took over are gone, the servers of this one are in use again;
-    that is found out outside of transactions.
+    `in_use` are those that the process uses. Where nobody uses what has taken their place any more,
+    they are the cache again; that is found out outside of transactions.
     """
     found = _standings(connection, place)
-    is_committed = not connection.in_atomic_block
-    if is_committed and found and all(successor for _, successor, _ in found.values()):
-        for name, (_, successor, _) in found.items():
-            if not successor.startswith(f"{place}:") and not _in_use_elsewhere(connection, place):
+    own = [name for name in (name_of(place, origin) for origin in in_use) if name in found]
+    if not connection.in_atomic_block:
+        has_moved = bool(own) and all(_has_moved(found[name][1]) for name in own)
+        if has_moved and not _is_another_in_use(connection, own):
+            for name in own:
                 _reclaim(connection, name)
-        found = _standings(connection, place)
-    # A statement that writes nothing would wait all the same: SQLite has one writer at a time.
-    if is_committed and any(is_due and not successor for _, successor, is_due in found.values()):
-        _note_use(connection, place)
+            found = _standings(connection, place)
+        # A statement that writes nothing would wait all the same: SQLite has one writer at a time.
+        for name in own:
+            _, successor, is_due = found[name]
+            if is_due and not successor:
+                _note_use(connection, name)
     return {
         name.rpartition(":")[2].encode(): Standing(epoch, bool(successor))
         for name, (epoch, successor, _) in found.items()
     }
+
+
+def _has_moved(successor: str) -> bool:
+    """Tell whether a server was superseded by other settings, not by a failover."""
+    return bool(successor) and not successor.startswith(_FAILOVER)
 
 
 def _standings(connection: BaseDatabaseWrapper, place: str) -> dict[str, tuple[int, str, bool]]:
@@ -116,16 +135,27 @@ def _standings(connection: BaseDatabaseWrapper, place: str) -> dict[str, tuple[i
         }
 
 
-def _in_use_elsewhere(connection: BaseDatabaseWrapper, place: str) -> str | None:
+def _moved_to(connection: BaseDatabaseWrapper, names: Sequence[str]) -> str:
+    """Return what the cache has moved to from any of some servers; empty if it has not."""
+    if not names:
+        return ""
+    places = ", ".join(["%s"] * len(names))
+    query = sql(connection, f"SELECT successor FROM {{servers}} WHERE name IN ({places})")
+    with connection.cursor() as cursor:
+        cursor.execute(query, names)
+        return next((found for (found,) in cursor.fetchall() if _has_moved(found)), "")
+
+
+def _is_another_in_use(connection: BaseDatabaseWrapper, own: Sequence[str]) -> bool:
+    places = ", ".join(["%s"] * len(own))
     query = sql(
         connection,
-        "SELECT name FROM {servers} WHERE place <> %s AND successor = '' "
+        f"SELECT 1 FROM {{servers}} WHERE name NOT IN ({places}) AND successor = '' "
         f"AND seen > {{now}} - {_DESERTED_SECONDS} LIMIT 1",
     )
     with connection.cursor() as cursor:
-        cursor.execute(query, [place])
-        found = cursor.fetchone()
-    return found[0] if found else None
+        cursor.execute(query, own)
+        return cursor.fetchone() is not None
 
 
 def _insert(connection: BaseDatabaseWrapper, name: str, place: str, successor: str) -> None:
@@ -151,20 +181,22 @@ def _reclaim(connection: BaseDatabaseWrapper, name: str) -> None:
         cursor.execute(query, [name])
 
 
-def _supersede(connection: BaseDatabaseWrapper, where: str, word: str, successor: str) -> None:
+def _supersede(
+    connection: BaseDatabaseWrapper, where: str, word: str, name: str, successor: str
+) -> None:
     query = sql(
         connection,
         f"UPDATE {{servers}} SET successor = %s WHERE {where} AND successor = '' AND name <> %s",
     )
     with connection.cursor() as cursor:
-        cursor.execute(query, [successor, word, successor])
+        cursor.execute(query, [successor, word, name])
 
 
-def _note_use(connection: BaseDatabaseWrapper, place: str) -> None:
+def _note_use(connection: BaseDatabaseWrapper, name: str) -> None:
     query = sql(
         connection,
-        "UPDATE {servers} SET seen = {now} WHERE place = %s AND successor = '' "
+        "UPDATE {servers} SET seen = {now} WHERE name = %s AND successor = '' "
         f"AND seen <= {{now}} - {_HEARTBEAT_SECONDS}",
     )
     with connection.cursor() as cursor:
-        cursor.execute(query, [place])
+        cursor.execute(query, [name])
