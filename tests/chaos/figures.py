@@ -39,7 +39,10 @@ class Figures:
     times: int = 1
 
     def count(self, page: str, answer: Answer, seconds: float, *, is_dead: bool) -> None:
-        """Take a request; that of a dead key may find a store away that alone knows of it."""
+        """Take a request; that of a key that is dead, or was replaced on its way, may get a 503.
+
+        A store may be away that alone could tell which key is the newer one.
+        """
         self.requests[page] += 1
         if 200 <= answer.status < 300:
             self.acknowledged[page] += 1

@@ -60,7 +60,8 @@ class Visitor:
         with self.lock:
             seconds = time.monotonic() - question.began
             visit.history.append(_line(prefix + page, question, answer, fields))
-            figures.count(page, answer, seconds, is_dead=question.is_dead)
+            is_dead = question.is_dead or question.is_excused
+            figures.count(page, answer, seconds, is_dead=is_dead)
             if page not in ("enter", "login", *WITHOUT_SESSION):
                 figures.found(list(judge(question, answer)), visit.history)
         return answer
