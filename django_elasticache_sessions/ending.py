@@ -128,9 +128,11 @@ def _end_without_row(
         if cached.pending:
             yield from hand_over(homes, naming, (name,))
             return None
-        if not state:
-            yield from try_cache(homes, (*outbox.end_commands(naming, [[name]]), *forgetting))
-            return True
+        if state:
+            # Others have handed it over since the row was asked.
+            return None
+        yield from try_cache(homes, (*outbox.end_commands(naming, [[name]]), *forgetting))
+        return True
     return False
 
 

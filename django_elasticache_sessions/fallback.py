@@ -157,8 +157,11 @@ def _refused(
             return MISSING
     # What the row lacks may wait in the cache: a session made or rotated there alone.
     cached = yield from cached_now(homes, stored.name)
-    if cached is None or cached.key != stored.key or not cached.pending:
+    if cached is None or cached.key != stored.key:
         return MISSING
+    if not cached.pending:
+        # Others have handed it over since the row was asked, unless there is no row any more.
+        return None if state else MISSING
     left = yield from hand_over(homes, naming, (stored.name,))
     if left:
         raise SessionStoreUnavailable(Text("The session waits in the cache for the database."))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakSet, ref
@@ -15,6 +16,8 @@ from weakref import WeakSet, ref
 from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
+
+from .exceptions import SessionStoreUnavailable
 
 Factory = Callable[[], Generator[Any, Any, Any]]
 
@@ -36,7 +39,13 @@ class Deferred:
     def __call__(self) -> None:
         """Run it."""
         _deferred.discard(self)
-        _runners[-1](self._factory())
+        _runners[-1](_quietly(self._factory()))
+
+
+def _quietly(operation: Generator[Any, Any, Any]) -> Generator[Any, Any, None]:
+    """Do it; the commit stands, whatever store is away: the rows stay marked."""
+    with suppress(SessionStoreUnavailable):
+        yield from operation
 
 
 @dataclass(frozen=True, slots=True)
