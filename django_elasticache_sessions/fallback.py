@@ -11,6 +11,8 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+
 from . import operations, outbox, row_upkeep, rows, scripts
 from .conf import get_configuration
 from .ending import delete as delete
@@ -85,9 +87,12 @@ def save(naming: Naming, stored: StoredSession, change: Save) -> Operation[int |
 def _may_wait(change: Save) -> bool:
     """Tell whether a save may be written behind, outside a transaction.
 
-    Whose a session is, and its KEY, go through: the rows are asked for a user's sessions.
+    Whose a session is, and its KEY, go through: the rows are asked for a user's sessions. So does
+    what Django checks of a user: it ends a session whose row lacks a new password's hash.
     """
-    return get_configuration().is_behind and change.user_tag is None and change.rotated is None
+    if not get_configuration().is_behind or change.user_tag is not None or change.rotated:
+        return False
+    return not change.replace and _AUTH_FIELDS.isdisjoint((*change.changed, *change.removed))
 
 
 def _save_through(
@@ -244,6 +249,7 @@ def prune(naming: Naming) -> Operation[int]:
     return int(deleted + dropped)
 
 
+_AUTH_FIELDS = frozenset((SESSION_KEY, BACKEND_SESSION_KEY, HASH_SESSION_KEY))
 _ENDED = -1
 _ATTEMPTS = 3
 #: A save that removes fields looks that often whether the row remembers too many of them.

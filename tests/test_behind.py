@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY
 from django.core.management import CommandError, call_command
 from django.db import OperationalError, connections
 
@@ -367,3 +368,12 @@ def test_syncsessions_goes_on_in_a_loop_over_outages(alias, monkeypatch):
     assert "did not serve" in stderr.getvalue()
     assert stdout.getvalue().startswith("1 sessions saved")
     assert row_version(alias, key) == 2
+
+
+def test_what_django_checks_of_a_user_goes_through(alias, valkey):
+    key = saved(**{SESSION_KEY: "7", HASH_SESSION_KEY: "old"})
+    session = SessionStore(key)
+    session[HASH_SESSION_KEY] = "new"
+    session.save()
+    valkey.flushall()
+    assert content(key)[HASH_SESSION_KEY] == "new"

@@ -25,6 +25,8 @@ class Promise:
     behind: Allowed = (STALE,)
     #: Whether visitors, or only staff, may be told that the store is unavailable.
     errors: bool = False
+    #: Or visitors, in up to one request of a hundred.
+    few_errors: bool = False
     staff_errors: bool = False
     longest_seconds: float = 2.0
     recovery_seconds: float = 3.0
@@ -37,8 +39,9 @@ class Promise:
         return replace(self, during=self.during + seen, afterwards=self.afterwards + self.behind)
 
 
-#: While a database is away nobody knows of a session that is not in the cache.
-DATABASE_AWAY = Promise(staff_errors=True, longest_seconds=3.0)
+#: While a database is away nobody knows of a session that is not in the cache, and a hash that has
+#: fallen behind its row, as two saves at once may leave it, is not used.
+DATABASE_AWAY = Promise(few_errors=True, staff_errors=True, longest_seconds=3.0)
 #: The rows are all there is meanwhile.
 CACHE_AWAY = Promise(longest_seconds=3.0)
 #: Under `behind` what was saved since the last pass goes with the cache.
