@@ -26,8 +26,6 @@ from django.contrib.sessions.backends.base import VALID_KEY_CHARS
 from .stamps import STAMP_BYTES
 
 SID_BYTES = 16
-#: Of a `sid`: those bytes in base64, unpadded.
-SID_CHARACTERS = 22
 #: No session key has a control character, so no cookie leads to a user's tag.
 USER_PREFIX = "\0user:"
 # 128 bits leave the last character only four values.

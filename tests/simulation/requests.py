@@ -29,10 +29,8 @@ class Request:
     began: int = 0
     began_seconds: float = 0.0
     promises: list[Promise] = field(default_factory=list)
-    #: When the session was last sure to be alive: its saves are refused rightly from then on.
     what: str = "save"
     cache_exchanges: int = 0
-    had_trouble: bool = False
 
     @property
     def ledger(self) -> Ledger:

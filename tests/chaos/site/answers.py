@@ -13,7 +13,6 @@ from django_elasticache_sessions import live
 #: The field that names the visit a session belongs to, and what the names of numbers begin with.
 OWNER = "owner"
 NUMBER = "n:"
-USER_KEY = "_auth_user_id"
 
 
 class ToldToFail(Exception):
