@@ -156,7 +156,7 @@ def _refused(
                 return None
             if _is_done(state.row, change):
                 return state.row.version
-            return Outpaced(state.row.clock)
+            return Outpaced(state.row.clock, has_waited=True)
         if stamp_of_key(state.row.key) > stamp_of_key(stored.key):
             yield from note_row(homes, naming, stored.name, state.row.version)
             return MISSING
@@ -193,9 +193,11 @@ def _follow(
 ) -> Operation[int]:
     version: int = written.version
     following = _following(stored.name, change, written.version - patch.step, version)
-    of_users = operations.with_user_commands(naming, stored, change, following)
     # Last, for it has to be known which server it was that followed.
-    commands = (*(command for command in of_users if command is not following), following)
+    commands = operations.with_user_commands(naming, stored, change, following)
+    if stored.user_tag and change.user_tag is not None:
+        # The row is another user's by now.
+        commands = (operations.forget_user(naming, stored.user_tag, stored.name), *commands)
     if not written.is_committed:
         yield Defer(
             homes.database_alias,

@@ -60,7 +60,7 @@ Operation: TypeAlias = Generator[Step, Any, T]
 MISSING = 0
 #: Seconds that an end waits for the database; by then its session has expired in most projects.
 TOMBSTONE_SECONDS = 14 * 86_400
-_HAS_ROW = -1
+_HAS_ROW, _TOO_MANY = -1, -2
 METADATA_FIELD = "~"
 #: Asks which primary answers the commands before it; stands last among the commands of a round
 #: trip, and once more after those of each bucket where there are several. The reply is bytes.
@@ -75,8 +75,8 @@ CLOCK: Command = ("TIME",)
 SAME = "="
 #: After these words an older release finds none that it knows; a later one may.
 _METADATA = re.compile(
-    rb"(\d{1,18}) (\d{1,18}) (\d{1,18}) (\d{1,18}) ([A-Za-z0-9_-]*) ([A-Za-z0-9_-]{%d})"
-    rb"(?: @(\S+) (\d{1,18}) (\d{1,18}))?(?: .*)?" % KEY_CHARACTERS,
+    rb"(\d{1,18}) (\d{1,18}) (\d{1,18}) (\d{1,18}) ([A-Za-z0-9_-]*) ([A-Za-z0-9_-]{%d}) (\d{1,18})"
+    rb"(?: @(\S+) (\d{1,18}))?(?: .*)?" % KEY_CHARACTERS,
     re.DOTALL,
 )
 #: Stands in a hash whose session was ended while the database was unavailable.
@@ -97,10 +97,10 @@ class StoredSession(NamedTuple):
     """A session as it was read: where it lies, its metadata and its encoded fields.
 
     `created` in microseconds and `saved`, `expires` in seconds since the epoch. In the `cached_db`
-    engine `version` is that of the row, or of the row that the hash shows (0: of none); `clock` is
-    the largest stamp in it; and of a hash, `origin` tells which server it was filled in at (empty
-    in the `cache` engine), `behind` which version of the row it is known not to show (0: none), and
-    `pending` what the row lacks, by the name in the hash, with the stamp of its write.
+    engine `version` is that of the row, or of the row that the hash shows (0: of none); and of a
+    hash, `origin` tells which server it was filled in at (empty in the `cache` engine), `behind`
+    which version of the row it is known not to show (0: none), and `pending` what the row lacks, by
+    the name in the hash, with the stamp of its write. `clock` is the largest stamp in it.
     """
 
     name: SessionName
@@ -130,7 +130,7 @@ class NewSession:
 
     def words(self) -> tuple[Word, ...]:
         """Return it as arguments of a script."""
-        return (self.ttl, self.created, self.user_tag, self.key, *pairs(self.fields))
+        return (self.ttl, self.created, self.user_tag, self.key, self.stamp, *pairs(self.fields))
 
 
 class Rotated(NamedTuple):
@@ -173,9 +173,13 @@ class Save(NamedTuple):
 
 
 class Outpaced(NamedTuple):
-    """Why nothing was saved: the session's largest stamp, `clock`, is not before the save's."""
+    """Why nothing was saved: the session's largest stamp, `clock`, is not before the save's.
+
+    `has_waited` where the save had to wait for others after its stamp was made.
+    """
 
     clock: int
+    has_waited: bool = False
 
 
 def anybody(stored: StoredSession) -> bool:
@@ -231,13 +235,15 @@ def save(naming: Naming, stored: StoredSession, change: Save) -> Operation[int |
     name = stored.name
     if stored.origin and change.ttl > 0:
         return (yield from _save_beside(naming, stored, change))
-    words = (name.sid, stored.key, *change.words())
+    stamp = 0 if change.is_touch else change.stamp
+    words = (name.sid, stored.key, stamp, *change.words())
     keys = (name.hash_key, name.index_key, *_events(naming, name, is_end=change.ttl <= 0))
     command = run(scripts.SAVE, keys, words)
     replies = yield with_user_commands(naming, stored, change, command)
-    version = _number(replies[1 if change.indexed_user_tag else 0])
-    if version != _HAS_ROW:
-        return version
+    saved = _saved(replies[1 if change.indexed_user_tag else 0])
+    if saved != _HAS_ROW:
+        yield from forget_after(naming, stored, change, saved)
+        return saved
     # A process of the cached_db engine has taken it over since it was loaded.
     fields, ttl = yield read_commands(name)
     taken_over = parse_session(name, fields, ttl)
@@ -253,22 +259,22 @@ def _save_beside(naming: Naming, stored: StoredSession, change: Save) -> Operati
     keys = (name.hash_key, name.index_key, naming.pending_set(name.bucket))
     command = run(scripts.SAVE_PENDING, keys, words)
     replies = yield with_user_commands(naming, stored, change, command)
-    reply = replies[1 if change.indexed_user_tag else 0]
-    if isinstance(reply, list):
-        return Outpaced(int(reply[0]))
-    if _number(reply) < 0:
+    saved = _saved(replies[1 if change.indexed_user_tag else 0])
+    if saved in (_HAS_ROW, _TOO_MANY):
         raise SessionStoreUnavailable(
             Text("The session has a row in the database, which the cache engine does not reach.")
         )
-    return _number(reply)
+    yield from forget_after(naming, stored, change, saved)
+    return saved
 
 
 def delete(naming: Naming, stored: StoredSession) -> Operation[bool]:
     """End a session, unless it has another KEY by now; return whether it ended."""
-    commands = _deletions(naming, (stored.name,), key=stored.key)
-    if stored.user_tag:
-        commands += (forget_user(naming, stored.user_tag, stored.name),)
-    return isinstance((yield commands)[0], bytes)
+    replies = yield _deletions(naming, (stored.name,), key=stored.key)
+    has_ended = isinstance(replies[0], bytes)
+    if has_ended and stored.user_tag:
+        yield (forget_user(naming, stored.user_tag, stored.name),)
+    return has_ended
 
 
 def end_all(naming: Naming, names: Sequence[SessionName]) -> Operation[Ended]:
@@ -371,7 +377,7 @@ def parse_session(name: SessionName, fields: Any, ttl: int) -> StoredSession | N
         values = {loaded_name(name): values[name] for name in values if _is_users(name)}
     if len(values) > MAX_FIELDS:
         raise InvalidValue("it has more fields than any session that would be saved")
-    created, saved, expires, version, tag, key, origin, behind, clock = metadata.groups()
+    created, saved, expires, version, tag, key, clock, origin, behind = metadata.groups()
     return StoredSession(
         name,
         int(created),
@@ -381,7 +387,7 @@ def parse_session(name: SessionName, fields: Any, ttl: int) -> StoredSession | N
         tag.decode(),
         key.decode(),
         values,
-        int(clock or 0),
+        int(clock),
         origin or b"",
         int(behind or 0),
         pending,
@@ -420,16 +426,25 @@ def _is_users(name: str) -> bool:
 def with_user_commands(
     naming: Naming, stored: StoredSession, change: Save, command: Command
 ) -> tuple[Command, ...]:
-    """Return the command of a save with those that keep the users' indexes right.
+    """Return the command of a save, after the one that enters its session in its user's index.
 
-    A session enters its user's index before it can be used as that user's.
+    So it is there before the session can be used as that user's.
     """
-    commands = [command]
-    if change.indexed_user_tag:
-        commands.insert(0, index_user(naming, change.indexed_user_tag, stored.name, change.ttl))
-    if stored.user_tag and (change.user_tag is not None or change.ttl <= 0):
-        commands.append(forget_user(naming, stored.user_tag, stored.name))
-    return tuple(commands)
+    if not change.indexed_user_tag:
+        return (command,)
+    return index_user(naming, change.indexed_user_tag, stored.name, change.ttl), command
+
+
+def forget_after(
+    naming: Naming, stored: StoredSession, change: Save, saved: int | Outpaced
+) -> Operation[None]:
+    """Take a session out of the index of a user whose it is no more, once that is certain.
+
+    Sent along with a save that is refused, it would hide a living session.
+    """
+    is_other = change.user_tag is not None or change.ttl <= 0
+    if stored.user_tag and is_other and saved != MISSING and not isinstance(saved, Outpaced):
+        yield (forget_user(naming, stored.user_tag, stored.name),)
 
 
 def index_user(naming: Naming, tag: str, name: SessionName, ttl: int) -> Command:
@@ -454,6 +469,10 @@ def forget_users(naming: Naming, found: Iterable[tuple[SessionName, str]]) -> li
 
 def _events(naming: Naming, name: SessionName, *, is_end: bool) -> tuple[str, ...]:
     return (naming.events(name.bucket),) if is_end else ()
+
+
+def _saved(reply: Any) -> int | Outpaced:
+    return Outpaced(int(reply[0])) if isinstance(reply, list) else _number(reply)
 
 
 def _number(reply: Any) -> int:

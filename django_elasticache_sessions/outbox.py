@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from . import operations, scripts
 from .exceptions import ForeignType, SessionStoreUnavailable
 from .handing_over import hand_over
-from .homes import Homes, acquaint, ask_cache
+from .homes import Homes, acquaint, ask_cache, try_cache
 from .keys import Naming, SessionName, portions
 from .operations import (
     Command,
@@ -41,7 +41,7 @@ def create(homes: Homes, naming: Naming, name: SessionName, new: NewSession) -> 
     """Make a session in the cache alone."""
     yield from _unless_away(acquaint(homes, name))
     keys = (*keys_of(naming, name), naming.events(name.bucket))
-    words = (name.sid, homes.mark(name.bucket), new.stamp, *new.words())
+    words = (name.sid, homes.mark(name.bucket), *new.words())
     commands = [run(scripts.CREATE_PENDING, keys, words)]
     if new.user_tag:
         commands.insert(0, operations.index_user(naming, new.user_tag, name, new.ttl))
@@ -60,6 +60,7 @@ def save(
     if saved == NOT_HERE:
         raise SessionStoreUnavailable(_NEITHER)
     homes.note_waiting(stored.name)
+    yield from operations.forget_after(naming, stored, change, saved)
     return saved
 
 
@@ -89,7 +90,7 @@ def end(
     names: Sequence[SessionName],
     *,
     key: str = "",
-    forgetting: Iterable[Command] = (),
+    forgetting: tuple[Command, ...] = (),
 ) -> Operation[bool]:
     """End sessions in the cache; the database is told later.
 
@@ -99,13 +100,16 @@ def end(
     commands = end_commands(
         naming, portions(names), keep_seconds=operations.TOMBSTONE_SECONDS, key=key
     )
-    replies = yield from _ask(homes, (*commands, *forgetting), names[0].bucket)
-    codes = [code for reply in replies[: len(commands)] for code in reply[1::2]]
+    replies = yield from _ask(homes, tuple(commands), names[0].bucket)
+    codes = [code for reply in replies for code in reply[1::2]]
     if OTHER_KEY_MAYBE in codes:
         raise SessionStoreUnavailable(_NEITHER)
     for name in names:
         homes.note_waiting(name)
-    return OTHER_KEY not in codes
+    has_ended = OTHER_KEY not in codes
+    if has_ended and forgetting:
+        yield from try_cache(homes, forgetting)
+    return has_ended
 
 
 def end_commands(

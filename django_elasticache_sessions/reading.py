@@ -262,7 +262,6 @@ class _Reading:
                 cached.version,
                 _metadata(row),
                 self.homes.mark(row.name.bucket),
-                row.clock,
                 *operations.pairs(row.fields),
             ),
         )
@@ -411,7 +410,7 @@ def _is_end(fields: Any) -> bool:
 def _metadata(stored: StoredSession) -> str:
     return (
         f"{stored.created} {stored.saved} {stored.expires} {stored.version} {stored.user_tag} "
-        f"{stored.key}"
+        f"{stored.key} {stored.clock}"
     )
 
 
@@ -431,7 +430,6 @@ def _fill(
         deadline,
         _metadata(stored),
         homes.mark(name.bucket),
-        stored.clock,
         *operations.pairs(stored.fields),
     )
     return run(scripts.FILL, (name.hash_key, name.index_key, *events), words)

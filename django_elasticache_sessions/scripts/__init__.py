@@ -32,16 +32,17 @@ class Script:
 
 #: What scripts are put together from, and the calls that ask for it.
 _PARTS = {
-    "_index.lua": (b"enter(", b"leave("),
+    "_index.lua": (b"enter(", b"leave(", b"catch_up("),
     "_events.lua": (b"tally(",),
     "_metadata.lua": (b"read(", b"parse(", b"open("),
     "_twin.lua": (b"open(",),
     "_pending.lua": (b"await",),
     "_pruned.lua": (b"drop_expired(",),
-    "_merge.lua": (b"merge(",),
+    "_merge.lua": (b"merge(", b"is_repeat(", b"catch_up("),
     "_ended.lua": (b"is_ended(",),
     "_meant.lua": (b"is_meant(",),
     "_origin.lua": (b" origin()", b"is_of_here("),
+    "_follow.lua": (b"catch_up(",),
 }
 
 CREATE = Script.read("create")

@@ -4,44 +4,57 @@ local function open(hash)
   if not text then
     return nil
   end
-  local created, base, user, key, rest = parse(text)
+  local created, base, user, key, clock, rest = parse(text)
   if not created then
     return nil
   end
-  local origin, behind, clock, more = string.match(rest, '^ @(%S+) (%d+) (%d+)(.*)$')
+  local origin, behind, more = string.match(rest, '^ @(%S+) (%d+)(.*)$')
   return {
-    created = created, base = base, user = user, key = key,
-    origin = origin or '', behind = tonumber(behind or 0), clock = tonumber(clock or 0),
-    more = more or '',
+    created = created, base = base, user = user, key = key, clock = clock,
+    origin = origin or '', behind = tonumber(behind or 0), more = more or '',
   }
 end
 
-local function words(twin, now, ttl)
-  return string.format('%s %.0f %.0f %.0f %s %s @%s %.0f %.0f%s', twin.created, now, now + ttl,
-    twin.base, twin.user, twin.key, twin.origin, twin.behind, twin.clock, twin.more)
+local function words_of(twin, now, ttl)
+  return string.format('%s %.0f %.0f %.0f %s %s %.0f @%s %.0f%s', twin.created, now, now + ttl,
+    twin.base, twin.user, twin.key, twin.clock, twin.origin, twin.behind, twin.more)
 end
 
 -- The same with another base or version that it lacks; its times stay.
 local function note(hash, twin)
   local times = string.match(redis.call('HGET', hash, '~'), '^%d+ (%d+ %d+) ')
-  redis.call('HSET', hash, '~', string.format('%s %s %.0f %s %s @%s %.0f %.0f%s', twin.created, times,
-    twin.base, twin.user, twin.key, twin.origin, twin.behind, twin.clock, twin.more))
+  redis.call('HSET', hash, '~', string.format('%s %s %.0f %s %s %.0f @%s %.0f%s', twin.created, times,
+    twin.base, twin.user, twin.key, twin.clock, twin.origin, twin.behind, twin.more))
 end
 
--- The hash does not show this version of its row.
-local function fall_behind(hash, twin, version)
-  if twin.base < version and twin.behind < version then
-    twin.behind = version
-    note(hash, twin)
+local function names_of(hash, prefix)
+  local found, names = {}, redis.call('HKEYS', hash)
+  for i = 1, #names do
+    if string.sub(names[i], 1, #prefix) == prefix then
+      found[#found + 1] = names[i]
+    end
   end
+  return found
 end
 
 local function has_pending(hash)
-  local names = redis.call('HKEYS', hash)
-  for i = 1, #names do
-    if string.sub(names[i], 1, 2) == '~!' then
-      return true
+  return #names_of(hash, '~!') > 0
+end
+
+-- Whether anything is kept that came too early: then the hash is behind for no other reason.
+local function has_early(hash)
+  return #names_of(hash, '~+') > 0
+end
+
+-- The hash does not show this version of its row, or not all of it.
+local function fall_behind(hash, twin, version)
+  if twin.behind > 0 then
+    for _, name in ipairs(names_of(hash, '~+')) do
+      redis.call('HDEL', hash, name)
     end
   end
-  return false
+  if twin.behind < version then
+    twin.behind = version
+  end
+  note(hash, twin)
 end

@@ -1,6 +1,6 @@
 -- Make a new session, only where none is.
 -- KEYS: session hash, live index, events.
--- ARGV: sid, ttl in seconds, created, user, KEY, then field, value, ...
+-- ARGV: sid, ttl in seconds, created, user, KEY, stamp, then field, value, ...
 -- Reply: 1 created, 0 the name is taken.
 if redis.call('EXISTS', KEYS[1]) == 1 then
   -- A repeat after a lost reply finds its own session.
@@ -14,8 +14,8 @@ end
 local now = tonumber(redis.call('TIME')[1])
 local expires = now + ttl
 redis.call('HSET', KEYS[1],
-  '~', string.format('%s %.0f %.0f 1 %s %s', ARGV[3], now, expires, ARGV[4], ARGV[5]))
-for i = 6, #ARGV, 1000 do
+  '~', string.format('%s %.0f %.0f 1 %s %s %s', ARGV[3], now, expires, ARGV[4], ARGV[5], ARGV[6]))
+for i = 7, #ARGV, 1000 do
   redis.call('HSET', KEYS[1], unpack(ARGV, i, math.min(i + 999, #ARGV)))
 end
 redis.call('EXPIRE', KEYS[1], ttl)

@@ -6,7 +6,7 @@ local found = redis.call('TYPE', KEYS[1])['ok']
 local user = found ~= 'none' and ''
 local has_row = false
 if found == 'hash' then
-  local created, version, tag, key, rest = read(KEYS[1])
+  local created, version, tag, key, clock, rest = read(KEYS[1])
   if created and ARGV[2] ~= '' and key ~= ARGV[2] then
     return false
   end

@@ -1,7 +1,7 @@
 -- Put what the database holds into the cache, where nobody has written since it was read.
 -- KEYS: session hash, live index, and events where the session was created just now.
 -- ARGV: sid, ttl in seconds, the lease's token ('' for a new session), the deadline of that in
---       milliseconds, metadata, the server's mark, stamp, then field, value...
+--       milliseconds, metadata, the server's mark, then field, value...
 -- Reply: 1 filled in, 0 not.
 if not is_of_here(ARGV[6]) then
   -- Who asks has not met this server yet.
@@ -18,8 +18,8 @@ elseif redis.call('TYPE', KEYS[1])['ok'] ~= 'hash' or redis.call('HEXISTS', KEYS
   return 0
 end
 redis.call('UNLINK', KEYS[1])
-redis.call('HSET', KEYS[1], '~', string.format('%s @%s 0 %s', ARGV[5], ARGV[6], ARGV[7]))
-for i = 8, #ARGV, 1000 do
+redis.call('HSET', KEYS[1], '~', string.format('%s @%s 0', ARGV[5], ARGV[6]))
+for i = 7, #ARGV, 1000 do
   redis.call('HSET', KEYS[1], unpack(ARGV, i, math.min(i + 999, #ARGV)))
 end
 redis.call('EXPIRE', KEYS[1], ARGV[2])

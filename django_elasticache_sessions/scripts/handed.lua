@@ -19,10 +19,11 @@ end
 local before, after = tonumber(ARGV[2]), tonumber(ARGV[3])
 if twin.base == before and ARGV[4] == '0' then
   twin.base = after
+  note(KEYS[1], twin)
+  catch_up(twin)
 elseif twin.base < after or ARGV[4] == '1' then
-  twin.behind = math.max(twin.behind, after)
+  fall_behind(KEYS[1], twin, after)
 end
-note(KEYS[1], twin)
 if has_pending(KEYS[1]) then
   return 0
 end

@@ -1,7 +1,7 @@
 -- Have a hash show its row, unless it shows a later version, or holds what the row lacks.
 -- KEYS: session hash, live index.
 -- ARGV: sid, ttl in seconds, the row's version, 1 where the database went back to an earlier one, the
---       version that the hash had when it was read, metadata, the server's mark, stamp, then field, value, ...
+--       version that the hash had when it was read, metadata, the server's mark, then field, value, ...
 -- Reply: 1 it does now, 0 not, -1 who asks has not met this server yet.
 if not is_of_here(ARGV[7]) then
   return -1
@@ -23,9 +23,8 @@ elseif ARGV[4] == '0' and version < math.max(twin.base, twin.behind) then
   return 0
 end
 redis.call('UNLINK', KEYS[1])
-redis.call('HSET', KEYS[1], '~', string.format('%s @%s 0 %s%s', ARGV[6], ARGV[7], ARGV[8],
-  twin.more))
-for i = 9, #ARGV, 1000 do
+redis.call('HSET', KEYS[1], '~', string.format('%s @%s 0%s', ARGV[6], ARGV[7], twin.more))
+for i = 8, #ARGV, 1000 do
   redis.call('HSET', KEYS[1], unpack(ARGV, i, math.min(i + 999, #ARGV)))
 end
 redis.call('EXPIRE', KEYS[1], ARGV[2])

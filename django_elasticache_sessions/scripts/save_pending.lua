@@ -16,11 +16,8 @@ if twin.key ~= ARGV[2] and twin.key ~= ARGV[8] then
   return 0
 end
 local stamp = tonumber(ARGV[5])
-local first = 12 + tonumber(ARGV[11])
 if twin.clock >= stamp then
-  -- A repeat after a lost reply finds what it wrote: no two values are alike.
-  local is_done = twin.clock == stamp and ((ARGV[8] ~= '=' and twin.key == ARGV[8])
-    or (ARGV[first] and redis.call('HGET', KEYS[1], ARGV[first]) == ARGV[first + 1]))
+  local is_done = is_repeat(KEYS[1], twin.clock == stamp, twin.key, ARGV[8], 10)
   return is_done and math.max(twin.base, 1) or {twin.clock}
 end
 if ARGV[4] ~= '0' and number_waiting(KEYS[3]) >= tonumber(ARGV[4])
@@ -40,10 +37,10 @@ if ARGV[8] ~= '=' then
   remember('~k')
 end
 remember('~e')
-merge(KEYS[1], 10, remember)
+local _, first = merge(KEYS[1], ARGV, 10, remember)
 local now = tonumber(redis.call('TIME')[1])
 redis.call('HDEL', KEYS[1], '~l')
-redis.call('HSET', KEYS[1], '~', words(twin, now, ARGV[6]),
+redis.call('HSET', KEYS[1], '~', words_of(twin, now, ARGV[6]),
   unpack(ARGV, first, math.min(first + 999, #ARGV)))
 redis.call('EXPIRE', KEYS[1], ARGV[6])
 enter(KEYS[2], now + ARGV[6], ARGV[1], twin.user)

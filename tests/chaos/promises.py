@@ -41,7 +41,7 @@ class Promise:
 
 #: While a database is away nobody knows of a session that is not in the cache, and a hash that has
 #: fallen behind its row, as two saves at once may leave it, is not used.
-DATABASE_AWAY = Promise(few_errors=True, staff_errors=True, longest_seconds=3.0)
+DATABASE_AWAY = Promise(staff_errors=True, longest_seconds=3.0)
 #: The rows are all there is meanwhile.
 CACHE_AWAY = Promise(longest_seconds=3.0)
 #: Under `behind` what was saved since the last pass goes with the cache.

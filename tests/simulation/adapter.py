@@ -231,6 +231,11 @@ def kind_of(step: Step) -> Kind:
     return "database" if hasattr(step, "alias") else "other"
 
 
+def is_read(step: Step) -> bool:
+    """Tell whether a step asks the cache for a session."""
+    return any(command[0] == "HGETALL" for command in step)  # type: ignore[union-attr]
+
+
 def run(process: Process, step: Step) -> Any:
     """Do a step, and return what its operation is told."""
     return process.driver._exchange(step) if isinstance(step, tuple) else step.run()

@@ -77,7 +77,8 @@ def _word(command: Any) -> str:
 
 
 def _is_in_transaction(actor: Actor, kind: adapter.Kind) -> bool:
-    return kind == "database" and (actor.transaction is not None or isinstance(actor.step, Begin))
+    is_inside = actor.transaction is not None and not actor.is_committed
+    return kind == "database" and (is_inside or isinstance(actor.step, Begin))
 
 
 def _failed(world: World, actor: Actor, kind: adapter.Kind, text: str) -> Exception:
@@ -95,7 +96,7 @@ def _done(world: World, actor: Actor, kind: adapter.Kind) -> Any:
     if kind == "cache":
         assert actor.request is not None
         result = adapter.run(actor.process, actor.step)
-        actor.request.cache_exchanges += 1
+        actor.request.cache_exchanges += adapter.is_read(actor.step)
         return result
     others = [other for other in world.actors if other is not actor and other.around]
     try:

@@ -81,6 +81,41 @@ KNOWN = {
     "a session is alive though its login was rolled back": Schedule(
         actors=((Op("begin"), Op("login", 1), Op("rollback")),),
     ),
+    "a save to the cache engine arrives after a later one": Schedule(
+        actors=((Op("save", 1),), (Op("save", 1),)),
+        faults=(Fault((0, 0, 1), "held", 1),),
+        engine="cache",
+    ),
+    "a logout under an old key hides the session from its user": Schedule(
+        actors=((Op("load", 1), Op("end for user", 1)), (Op("rotate"),), (Op("logout"),)),
+        switches=(
+            Switch((0, 0, 0), 1),
+            Switch((1, 0, 0), 2),
+            Switch((2, 0, 1), 1),
+            Switch((0, 1, 0), 2),
+        ),
+        engine="cache",
+    ),
+    "a commit's hooks are kept from the cache by a statement that fails": Schedule(
+        actors=((Op("save", 1),), (Op("begin"), Op("end both"), Op("commit"))),
+        switches=(Switch((0, 0, 2), 1),),
+        faults=(Fault((1, 2, 2), "lost"),),
+        writes="behind",
+    ),
+    "a stamp that is ahead of its time is newer than a later save": Schedule(
+        actors=((Op("save"), Op("save")), (Op("save", 0, "b"),)),
+        switches=(Switch((0, 0, 3), 1),),
+        faults=(Fault((0, 1, 0), "refused"),),
+        writes="behind",
+    ),
+    "a session is taken for synchronized while the database is left alone": Schedule(
+        actors=((Op("synchronize"), Op("save", 1)), (), (Op("begin"), Op("save", 1))),
+        faults=(Fault((0, 0, 2), "refused"), Fault((2, 1, 3), "evict", 1)),
+    ),
+    "a process without the cache does not see what only the cache has": Schedule(
+        actors=((Op("end"), Op("create", 0, "b")), (Op("load"),)),
+        faults=(Fault((0, 0, 1), "lost"), Fault((1, 0, 5), "held", 0)),
+    ),
 }
 
 

@@ -97,6 +97,7 @@ def commit(request: Request) -> Steps:
         # Refused, or done and nobody knows.
         _close(request, around, State.UNKNOWN)
         raise
+    request.actor.is_committed = True
     for operation in left:
         yield from operation
     _close(request, around, State.ACKNOWLEDGED)
@@ -108,7 +109,7 @@ def commit(request: Request) -> Steps:
 def _close(request: Request, around: Transaction, state: State) -> None:
     request.ledger.settle(around, state, request.now)
     request.actor.transaction = request.actor.around = None
-    request.actor.has_lost_connection = False
+    request.actor.has_lost_connection = request.actor.is_committed = False
     if state is not State.ACKNOWLEDGED:
         request.actor.cookies = {}
 

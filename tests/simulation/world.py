@@ -41,6 +41,8 @@ class Actor:
         self.cookies: dict[int, Key] = {}
         self.is_cut_off = False
         self.has_lost_connection = False
+        #: The transaction has committed; what was left for after it is being done.
+        self.is_committed = False
 
     @property
     def at(self) -> At:
@@ -127,7 +129,8 @@ class World:
 
     def note_synchronized(self) -> None:
         """Note that nothing waits in the cache."""
-        if not self.held and not self.is_anything_away:
+        is_avoided = any(process.is_without_database for process in self.processes)
+        if not self.held and not self.is_anything_away and not is_avoided:
             self.ledger.has_database_failed = False
 
     @property
@@ -261,7 +264,7 @@ class World:
         rest = {op.kind for op in actor.ops[actor.number + 1 :]}
         actor.is_cut_off = bool(rest & {"commit", "rollback"})
         actor.transaction = actor.around = None
-        actor.has_lost_connection = False
+        actor.has_lost_connection = actor.is_committed = False
         actor.cookies = {}
 
     def _die(self, actor: Actor, killed: Killed) -> None:

@@ -27,10 +27,12 @@ from django_elasticache_sessions.operations import (
 NAMING = Naming("session", 16, (b"n" * 32, b"o" * 32))
 NAME, OLDER = NAMING.session_everywhere("session-key" * 4)
 KEY, NEW_KEY = "k" * 30, "n" * 30
-METADATA = b"1700000000000000 1700000000 1701209600 3  " + KEY.encode()
+METADATA = b"1700000000000000 1700000000 1701209600 3  " + KEY.encode() + b" 99"
 STAMP = 106_250_000_000_000
 EVENTS, PENDING = NAMING.events(NAME.bucket), NAMING.pending_set(NAME.bucket)
-STORED = StoredSession(NAME, 1_700_000_000_000_000, 1_700_000_000, 1_701_209_600, 3, "", KEY, {})
+STORED = StoredSession(
+    NAME, 1_700_000_000_000_000, 1_700_000_000, 1_701_209_600, 3, "", KEY, {}, 99
+)
 
 
 def drive(operation, *replies):
@@ -211,20 +213,17 @@ def summary(commands) -> list[tuple[object, ...]]:
             id="save",
         ),
         pytest.param(
-            lambda: operations.save(
-                NAMING, SIGNED_IN, change(user_tag="other", indexed_user_tag="other")
-            ),
-            [4, 1, 1],
-            id="a save that changes the user",
+            lambda: operations.save(NAMING, STORED, change(user_tag="new", indexed_user_tag="new")),
+            [1, 4],
+            id="a save that signs in",
         ),
         pytest.param(rotation, [1], id="rotation"),
         pytest.param(
-            lambda: rotation(SIGNED_IN, user_tag="new", indexed_user_tag="new"),
-            [1, 4, 1],
+            lambda: rotation(STORED, user_tag="new", indexed_user_tag="new"),
+            [1, 4],
             id="login",
         ),
         pytest.param(deletion, [b""], id="delete"),
-        pytest.param(lambda: deletion("tag"), [b"tag", 1], id="logout"),
         pytest.param(
             lambda: operations.end_all(NAMING, (NAME, OLDER)), [b"", b""], id="end by staff"
         ),
@@ -270,15 +269,15 @@ def test_a_session_without_fields_of_its_own_is_read():
 
 
 def test_metadata_are_read_into_numbers_and_the_users_tag():
-    metadata = f"1700000000000000 1700000001 1701209600 12 some_tag-1 {KEY}".encode()
+    metadata = f"1700000000000000 1700000001 1701209600 12 some_tag-1 {KEY} 7".encode()
     _, stored = load([[b"~", metadata], TTL])
     assert stored == StoredSession(
-        NAME, 1_700_000_000_000_000, 1_700_000_001, 1_701_209_600, 12, "some_tag-1", KEY, {}
+        NAME, 1_700_000_000_000_000, 1_700_000_001, 1_701_209_600, 12, "some_tag-1", KEY, {}, 7
     )
 
 
 def test_of_a_hash_that_has_a_row_it_is_read_what_the_row_lacks():
-    metadata = METADATA + b" @0123abcd.7 4 99"
+    metadata = METADATA + b" @0123abcd.7 4"
     pending = [b"~!a", b"98", b"~!~~b", b"97", b"~!~k", b"99", b"~!~e", b"99"]
     _, stored = load([[b"~", metadata, b"a", b"x", *pending], TTL])
     assert (stored.origin, stored.behind, stored.clock) == (b"0123abcd.7", 4, 99)
@@ -396,7 +395,7 @@ def test_a_session_is_created_only_under_a_free_name(reply, created):
 def test_a_created_session_brings_its_metadata_and_fields():
     [[command]], _ = drive(operations.create(NAMING, NAME, new_session(fields={"~": b"x"})), [1])
     assert summary([command]) == [("create", NAME.hash_key, NAME.index_key, EVENTS)]
-    assert words_of(command) == (NAME.sid, TTL, 5, "", KEY, b"~~", b"x")
+    assert words_of(command) == (NAME.sid, TTL, 5, "", KEY, STAMP, b"~~", b"x")
 
 
 @pytest.mark.parametrize("ttl", [0, -1])
@@ -420,7 +419,7 @@ def test_a_save_sends_what_was_changed_and_removed_under_their_stored_names():
     [[command]], version = drive(operations.save(NAMING, STORED, save), [4])
     assert summary([command]) == [("save", NAME.hash_key, NAME.index_key)]
     assert words_of(command) == (
-        *(NAME.sid, KEY, TTL, "=", "=", "=", 0, 2, b"~~a", b"b"),
+        *(NAME.sid, KEY, STAMP, TTL, "=", "=", "=", 0, 2, b"~~a", b"b"),
         *(b"~~", b"x", "é".encode(), b"y"),
     )
     assert version == 4
@@ -428,19 +427,26 @@ def test_a_save_sends_what_was_changed_and_removed_under_their_stored_names():
 
 def test_a_touch_sends_no_field():
     [[command]], _ = drive(operations.save(NAMING, STORED, change()), [3])
-    assert words_of(command) == (NAME.sid, KEY, TTL, "=", "=", "=", 0, 0)
+    assert words_of(command) == (NAME.sid, KEY, 0, TTL, "=", "=", "=", 0, 0)
 
 
 def test_a_save_that_signs_out_tells_the_script_so():
     save = change(user_tag="", replace=True)
-    [[command, forget]], _ = drive(operations.save(NAMING, SIGNED_IN, save), [4, 1])
-    assert words_of(command) == (NAME.sid, KEY, TTL, "", "=", "=", 1, 0)
+    [[command], [forget]], _ = drive(operations.save(NAMING, SIGNED_IN, save), [4], [1])
+    assert words_of(command) == (NAME.sid, KEY, STAMP, TTL, "", "=", "=", 1, 0)
     assert forget == ("ZREM", "session:user:tag", NAME.sid)
 
 
 def test_a_save_that_expires_the_session_takes_it_out_of_its_users_index():
-    [[_, forget]], _ = drive(operations.save(NAMING, SIGNED_IN, change(ttl=0)), [4, 1])
+    [_, [forget]], _ = drive(operations.save(NAMING, SIGNED_IN, change(ttl=0)), [4], [1])
     assert forget == ("ZREM", "session:user:tag", NAME.sid)
+
+
+@pytest.mark.parametrize("options", [{"ttl": 0}, {"user_tag": ""}, {"user_tag": "other"}])
+@pytest.mark.parametrize("reply", [operations.MISSING, [STAMP]], ids=["missing", "outpaced"])
+def test_a_save_that_is_refused_hides_no_session_from_its_user(options, reply):
+    requests, _ = drive(operations.save(NAMING, SIGNED_IN, change(**options)), [reply])
+    assert summary(requests[0]) == [("save", *keys_of(requests[0][0]))]
 
 
 def test_a_save_for_the_same_user_leaves_his_index_alone_until_it_is_due():
@@ -457,22 +463,21 @@ def test_a_session_is_saved_under_the_name_it_was_found_by():
 
 def test_a_foreign_value_in_a_users_index_costs_no_save():
     save = change(user_tag="other", indexed_user_tag="other")
-    replies = [ForeignType(), 4, ForeignType()]
-    assert drive(operations.save(NAMING, SIGNED_IN, save), replies)[1] == 4
+    replies = [ForeignType(), 4], [ForeignType()]
+    assert drive(operations.save(NAMING, SIGNED_IN, save), *replies)[1] == 4
 
 
-def test_a_login_changes_the_session_and_both_users_indexes_together():
+def test_a_login_enters_the_session_in_its_users_index_first_and_leaves_the_other_last():
     login = rotation(SIGNED_IN, user_tag="new", indexed_user_tag="new", changed={"a": b"x"})
-    requests, result = drive(login, [1, 4, 1])
+    requests, result = drive(login, [1, 4], [1])
     assert summary(requests[0]) == [
         ("index_user", "session:user:new"),
         ("save", NAME.hash_key, NAME.index_key),
-        ("ZREM", "session:user:tag"),
     ]
     assert words_of(requests[0][0])[0] == NAME.sid
-    words = (NAME.sid, KEY, TTL, "new", NEW_KEY, 9, 0, 0, b"a", b"x")
+    words = (NAME.sid, KEY, STAMP, TTL, "new", NEW_KEY, 9, 0, 0, b"a", b"x")
     assert words_of(requests[0][1]) == words
-    assert requests[0][2][2] == NAME.sid
+    assert requests[1] == (("ZREM", "session:user:tag", NAME.sid),)
     assert result == 4
 
 
@@ -510,14 +515,15 @@ def test_a_session_that_has_a_row_waits_in_the_hash_for_the_database():
     assert version == 4
 
 
-def test_a_save_that_is_not_the_newest_is_told_of_the_newest():
+@pytest.mark.parametrize("stored", [STORED, OF_A_ROW])
+def test_a_save_that_is_not_the_newest_is_told_of_the_newest(stored):
     save = change(changed={"a": b"x"})
-    _, result = drive(operations.save(NAMING, OF_A_ROW, save), [[STAMP + 5]])
+    _, result = drive(operations.save(NAMING, stored, save), [[STAMP + 5]])
     assert result == Outpaced(STAMP + 5)
 
 
 def test_a_session_that_got_a_row_since_it_was_loaded_is_saved_beside_it():
-    metadata = METADATA + b" @0123abcd.7 0 5"
+    metadata = METADATA + b" @0123abcd.7 0"
     replies = [-1], [[b"~", metadata], TTL], [3]
     requests, version = drive(operations.save(NAMING, STORED, change()), *replies)
     assert [summary(commands)[0][0] for commands in requests] == [
@@ -533,13 +539,16 @@ def test_a_row_that_cannot_be_reached_is_no_missing_session():
         drive(operations.save(NAMING, OF_A_ROW, change()), [-1])
 
 
-def test_a_logout_ends_the_session_and_its_index_entry_together():
-    requests, _ = drive(deletion("tag"), [b"tag", 1])
-    assert summary(requests[0]) == [
-        ("delete", NAME.hash_key, NAME.index_key, EVENTS, PENDING),
-        ("ZREM", "session:user:tag"),
-    ]
+def test_a_logout_ends_the_session_and_then_its_index_entry():
+    requests, _ = drive(deletion("tag"), [b"tag"], [1])
+    assert summary(requests[0]) == [("delete", NAME.hash_key, NAME.index_key, EVENTS, PENDING)]
     assert words_of(requests[0][0])[:2] == (NAME.sid, KEY)
+    assert requests[1] == (("ZREM", "session:user:tag", NAME.sid),)
+
+
+def test_a_logout_under_an_old_key_hides_no_session_from_its_user():
+    requests, ended = drive(deletion("tag"), [None])
+    assert (len(requests), ended) == (1, False)
 
 
 @pytest.mark.parametrize(("reply", "ended"), [(b"", True), (b"tag", True), (None, False)])

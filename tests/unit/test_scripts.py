@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -28,7 +29,7 @@ from tests.servers.valkey import RELEASES, Valkey
 SID, NEW_SID = "A" * 22, "B" * 22
 HASH, NEW_HASH = f"session:{{7}}:{SID}", f"session:{{7}}:{NEW_SID}"
 INDEX, USER_INDEX, EVENTS = "session:{7}:live", "session:user:tag", "session:events:{7}"
-PENDING, ROW_WORDS, TOMBSTONE_SECONDS = "session:{7}:pending", b" @0123abcd.1 0 5", 1000
+PENDING, ROW_WORDS, TOMBSTONE_SECONDS = "session:{7}:pending", b" @0123abcd.1 0", 1000
 KEY, NEW_KEY = "k" * 30, "n" * 30
 TTL, LONGEST_TTL = 100, 2**31 - 1
 MANY = {f"field-{n}": "x" for n in range(9000)}
@@ -41,13 +42,17 @@ DAMAGED = [
     "1 2 3 4",
     "1 2 3 4 ",
     "1 2 3 4 tag",
-    f"1 2 3 x  {KEY}",
-    f"1 2 3 4 a/b {KEY}",
-    f"1 2 3 -4  {KEY}",
-    f"1.5 2 3 4  {KEY}",
-    f"1 2 3 4  {KEY}+",
-    f"1 2 3 4  {KEY}\nmore",
+    f"1 2 3 4  {KEY}",
+    f"1 2 3 x  {KEY} 5",
+    f"1 2 3 4 a/b {KEY} 5",
+    f"1 2 3 -4  {KEY} 5",
+    f"1.5 2 3 4  {KEY} 5",
+    f"1 2 3 4  {KEY}+ 5",
+    f"1 2 3 4  {KEY} x",
+    f"1 2 3 4  {KEY} 5\nmore",
 ]
+#: Each write comes after those before it, unless a test says otherwise.
+STAMPS = itertools.count(10)
 WRONG_TYPE = pytest.raises(redis.ResponseError, match="WRONGTYPE")
 PASSWORD = "app"
 
@@ -111,7 +116,8 @@ def words_of(fields: dict[str, str]) -> list[str]:
 
 def create(client, *, ttl=TTL, created=5, user="", key=KEY, fields=None, name=HASH, sid=SID):
     fields = {"a": "1", "b": "2"} if fields is None else fields
-    return run(client, CREATE, (name, INDEX), sid, ttl, created, user, key, *words_of(fields))
+    words = (sid, ttl, created, user, key, next(STAMPS), *words_of(fields))
+    return run(client, CREATE, (name, INDEX), *words)
 
 
 def save(
@@ -125,9 +131,12 @@ def save(
     key=KEY,
     new_key="=",
     created="=",
+    stamp=None,
 ):
     words = (*removed, *words_of(changed or {}))
-    head = (SID, key, ttl, user, new_key, created, replace, len(removed))
+    is_touch = not (words or replace or user != "=" or new_key != "=")
+    stamp = (0 if is_touch else next(STAMPS)) if stamp is None else stamp
+    head = (SID, key, stamp, ttl, user, new_key, created, replace, len(removed))
     return run(client, SAVE, (HASH, INDEX), *head, *words)
 
 
@@ -163,7 +172,13 @@ def fields_of(client, name=HASH) -> dict[str, str]:
 
 
 def metadata_of(client, name=HASH) -> list[str]:
-    return client.hget(name, "~").decode().split(" ")
+    """Return all but the clock."""
+    words = client.hget(name, "~").decode().split(" ")
+    return words[:6] + words[7:]
+
+
+def clock_of(client) -> int:
+    return int(client.hget(HASH, "~").split(b" ")[6])
 
 
 def now(client) -> int:
@@ -339,7 +354,7 @@ def test_words_of_a_later_release_after_the_metadata_are_kept(store, step, more)
     assert step(store, {"a": "x"}) == 2
     assert step(store, replace=1, key=metadata_of(store)[5]) == 3
     text = store.hget(HASH, "~").decode()
-    assert text.endswith(f" {KEY if step is save else NEW_KEY}{more}")
+    assert text.endswith(f" {KEY if step is save else NEW_KEY} {clock_of(store)}{more}")
     assert create(store, key=text.split(" ")[5]) == 1
     assert run(store, REINDEX, (HASH, INDEX), SID)[1] == b"tag"
     assert delete(store) == b"tag"
@@ -351,6 +366,40 @@ def test_a_repeated_save_leaves_the_same_data(store):
     fields = fields_of(store)
     assert save(store, {"a": "x"}, ["b"]) > 1
     assert fields_of(store) == fields
+
+
+def test_a_save_that_arrives_after_a_newer_one_changes_nothing(store):
+    create(store)
+    save(store, {"a": "newer"}, stamp=1000)
+    before = store.hgetall(HASH)
+    for options in ({"changed": {"a": "older"}}, {"removed": ["a"]}, {"replace": 1}):
+        assert save(store, stamp=999, **options) == [1000]
+    assert rotate(store, {"a": "older"}, stamp=999) == [1000]
+    assert store.hgetall(HASH) == before
+
+
+def test_a_save_whose_reply_was_lost_is_done_once(store):
+    create(store)
+    for step in (save, rotate):
+        version = step(store, {"a": step.__name__}, stamp=(stamp := next(STAMPS)))
+        before = store.hgetall(HASH)
+        assert step(store, {"a": step.__name__}, stamp=stamp) == version
+        assert store.hgetall(HASH) == before
+
+
+def test_another_save_of_the_same_stamp_is_told_so(store):
+    create(store)
+    save(store, {"a": "x"}, stamp=1000)
+    assert save(store, {"a": "y"}, stamp=1000) == [1000]
+    assert save(store, removed=["a"], stamp=1000) == [1000]
+
+
+def test_a_touch_is_of_no_time(store):
+    create(store)
+    save(store, {"a": "x"}, stamp=1000)
+    assert save(store, ttl=5 * TTL) == 2
+    assert clock_of(store) == 1000
+    assert store.ttl(HASH) > TTL
 
 
 @pytest.mark.parametrize("options", [{}, {"ttl": 0}, {"replace": 1}])

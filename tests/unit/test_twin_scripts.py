@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 
 import pytest
@@ -40,12 +41,12 @@ class Twin:
     def run(self, script: Script, keys: tuple[str, ...], *words: object) -> object:
         return self.client.eval(script.source, len(keys), *keys, *words)
 
-    def metadata(self, version: int = 1, user: str = "tag", key: str = KEY) -> str:
+    def metadata(self, version: int, clock: int) -> str:
         now = int(time.time())
-        return f"5 {now} {now + TTL} {version} {user} {key}"
+        return f"5 {now} {now + TTL} {version} tag {KEY} {clock}"
 
     def fill(self, *, version: int = 1, token: str = "", clock: int = 5, **fields: str) -> object:
-        words = (self.metadata(version), self.mark, clock, *pairs(fields))
+        words = (self.metadata(version, clock), self.mark, *pairs(fields))
         deadline = 10**15
         return self.run(FILL, (HASH, INDEX), SID, TTL, token, deadline, *words)
 
@@ -69,7 +70,7 @@ class Twin:
 
     def create_pending(self, *, key: str = KEY, stamp: int = STAMP, **fields: str) -> object:
         keys = (HASH, INDEX, PENDING, EVENTS)
-        words = (SID, self.mark, stamp, TTL, 5, "tag", key, *pairs(fields))
+        words = (SID, self.mark, TTL, 5, "tag", key, stamp, *pairs(fields))
         return self.run(CREATE_PENDING, keys, *words)
 
     def save_pending(
@@ -103,7 +104,7 @@ class Twin:
         return self.run(END, (INDEX, PENDING, EVENTS, HASH), seconds, key, SID)
 
     def refresh(self, version: int, *, went_back: int = 0, seen: int = 1, **fields: str) -> object:
-        words = (self.metadata(version), self.mark, STAMP, *pairs(fields))
+        words = (self.metadata(version, STAMP), self.mark, *pairs(fields))
         return self.run(REFRESH, (HASH, INDEX), SID, TTL, version, went_back, seen, *words)
 
     def add_word(self, words: str = " later words") -> None:
@@ -112,7 +113,7 @@ class Twin:
 
     @property
     def words(self) -> list[str]:
-        """The metadata: created saved expires version user KEY @mark behind clock ..."""
+        """The metadata: created saved expires version user KEY clock @mark behind ..."""
         return self.client.hget(HASH, "~").decode().split(" ")
 
     @property
@@ -122,12 +123,16 @@ class Twin:
     @property
     def lacks(self) -> int:
         """The version of the row that the hash does not show."""
-        return int(self.words[7])
+        return int(self.words[8])
 
     @property
     def fields(self) -> dict[str, str]:
         found = self.client.hgetall(HASH).items()
         return {name.decode(): v.decode() for name, v in found if not name.startswith(b"~")}
+
+    @property
+    def metadata_names(self) -> set[str]:
+        return {name.decode() for name in self.client.hkeys(HASH) if name.startswith(b"~")}
 
     @property
     def pending(self) -> dict[str, int]:
@@ -182,7 +187,7 @@ def encoded(fields: dict[str, str]) -> dict[bytes, bytes]:
 class TestFill:
     def test_shows_the_row(self, filled):
         assert filled.fields == {"a": "1", "b": "2"}
-        assert filled.words[3:] == ["1", "tag", KEY, f"@{filled.mark}", "0", "5"]
+        assert filled.words[3:] == ["1", "tag", KEY, "5", f"@{filled.mark}", "0"]
         assert TTL - 2 <= filled.client.ttl(HASH) <= TTL
         assert filled.client.zscore(INDEX, SID) > 0
 
@@ -200,7 +205,7 @@ class TestFill:
         assert twin.fields == {"a": "1"}
 
     def test_is_not_done_after_its_deadline(self, twin):
-        words = (twin.metadata(), twin.mark, 5)
+        words = (twin.metadata(1, 5), twin.mark)
         assert twin.run(FILL, (HASH, INDEX), SID, TTL, "", 1, *words) == 0
         assert twin.everything() == {}
 
@@ -249,7 +254,7 @@ class TestFollow:
     def test_does_to_the_hash_what_was_done_to_the_row(self, filled):
         assert filled.follow(1, 2, "b", a="x") == 1
         assert filled.fields == {"a": "x"}
-        assert filled.words[3:] == ["2", "tag", KEY, f"@{filled.mark}", "0", str(STAMP)]
+        assert filled.words[3:] == ["2", "tag", KEY, str(STAMP), f"@{filled.mark}", "0"]
 
     def test_of_a_login_changes_key_creation_time_and_user(self, filled):
         assert filled.follow(1, 2, user="other", key=NEW_KEY, created="9") == 1
@@ -258,14 +263,78 @@ class TestFollow:
 
     def test_of_a_touch_is_no_version(self, filled):
         assert filled.follow(1, 1, stamp=0) == 1
-        assert filled.words[3:] == ["1", "tag", KEY, f"@{filled.mark}", "0", "5"]
+        assert filled.words[3:] == ["1", "tag", KEY, "5", f"@{filled.mark}", "0"]
 
-    @pytest.mark.parametrize("before", [0, 2, 3])
-    def test_of_another_version_only_notes_that_the_hash_is_behind(self, filled, before):
+    def test_of_an_earlier_version_changes_nothing(self, filled):
+        before = filled.everything()
+        assert filled.follow(0, 1, a="x") == 1
+        assert filled.everything() == before
+
+    @pytest.mark.parametrize("before", [2, 3])
+    def test_that_comes_early_leaves_the_hash_behind(self, filled, before):
         assert filled.follow(before, before + 1, a="x") == 0
         assert filled.fields == {"a": "1", "b": "2"}
         assert filled.version == 1
-        assert filled.lacks == (before + 1 if before else 0)
+        assert filled.lacks == before + 1
+
+    @pytest.mark.parametrize("order", list(itertools.permutations((1, 2, 3, 4))))
+    def test_come_in_any_order(self, filled, order):
+        of_versions = {
+            1: (("a",), {"b": "x"}),
+            2: ((), {"a": "y", "user": "other"}),
+            3: (("b",), {"c": "z", "key": NEW_KEY, "created": "9"}),
+            4: ((), {"a": "w", "replace": 1}),
+        }
+        for before in order:
+            removed, fields = of_versions[before]
+            filled.follow(before, before + 1, *removed, stamp=STAMP + before, **fields)
+        assert filled.fields == {"a": "w"}
+        clock = str(STAMP + 4)
+        assert filled.words[3:] == ["5", "other", NEW_KEY, clock, f"@{filled.mark}", "0"]
+        assert filled.metadata_names == {"~"}
+
+    def test_is_kept_for_a_hand_over_that_comes_before_it(self, filled):
+        filled.save_pending(a="pending", stamp=7)
+        filled.follow(2, 3, b="x")
+        assert filled.lacks == 3
+        filled.handed(1, 2, a=7, **{"~e": 7})
+        assert (filled.version, filled.lacks) == (3, 0)
+        assert filled.fields == {"a": "pending", "b": "x"}
+
+    def test_that_comes_early_gives_way_to_what_the_row_lacks(self, filled):
+        filled.save_pending(a="pending")
+        filled.follow(2, 3, a="x")
+        assert filled.follow(1, 2, b="x") == 0
+        assert filled.fields == {"a": "pending", "b": "x"}
+        assert filled.lacks == 3
+        assert "~+2" not in filled.metadata_names
+
+    @pytest.mark.parametrize("reason", ["another version", "a hand-over"])
+    def test_does_not_mend_a_hash_that_is_behind_for_another_reason(self, filled, reason):
+        filled.follow(2, 3, a="x")
+        if reason == "another version":
+            filled.behind(4)
+        else:
+            filled.handed(1, 2, 1, a=7)
+        filled.follow(1, 2, a="y")
+        filled.follow(3, 4, a="z")
+        assert filled.lacks >= 3
+        assert filled.version < 4
+
+    @pytest.mark.parametrize("value", ["x" * 70_000, "x"], ids=["too large", "too far ahead"])
+    def test_is_not_kept_at_any_price(self, filled, value):
+        before = 2 if len(value) > 1 else 9
+        filled.follow(before, before + 1, a=value)
+        assert filled.lacks == before + 1
+        assert filled.metadata_names == {"~"}
+
+    @pytest.mark.parametrize("packed", [b"damaged", b"", b"\x93\x01\x02\x03"])
+    def test_is_not_led_astray_by_what_somebody_put_there(self, filled, packed):
+        filled.follow(2, 3, a="x")
+        filled.client.hset(HASH, "~+2", packed)
+        filled.follow(1, 2, b="x")
+        assert filled.fields == {"a": "1", "b": "x"}
+        assert (filled.version, filled.lacks) == (2, 3)
 
     @pytest.mark.parametrize(
         ("removed", "options"),
@@ -293,19 +362,19 @@ class TestFollow:
         assert filled.follow(1, 2, b="x", stamp=5) == 1
         assert filled.fields == {"a": "pending", "b": "x"}
         assert filled.pending == {"a": STAMP, "~e": STAMP}
-        assert filled.words[8] == str(STAMP)
+        assert filled.words[6] == str(STAMP)
 
     def test_repeated_changes_nothing(self, filled):
         filled.follow(1, 2, a="x")
         before = filled.everything()
-        assert filled.follow(1, 2, a="x") == 0
+        assert filled.follow(1, 2, a="x") == 1
         assert filled.everything() == before
 
     def test_late_changes_nothing_that_a_newer_one_decided(self, filled):
         filled.follow(1, 2, a="x")
         filled.follow(2, 3, a="y")
         before = filled.everything()
-        assert filled.follow(1, 2, a="x") == 0
+        assert filled.follow(1, 2, a="x") == 1
         assert filled.everything() == before
 
     def test_leaves_a_session_ended(self, ended):
@@ -330,7 +399,7 @@ class TestCreatePending:
         assert twin.create_pending(a="1") == 1
         assert twin.fields == {"a": "1"}
         assert twin.pending == {"a": STAMP, "~k": STAMP, "~e": STAMP}
-        assert twin.words[3:] == ["0", "tag", KEY, f"@{twin.mark}", "0", str(STAMP)]
+        assert twin.words[3:] == ["0", "tag", KEY, str(STAMP), f"@{twin.mark}", "0"]
         assert twin.client.smembers(PENDING) == {SID.encode()}
         assert twin.client.zscore(INDEX, SID) > 0
 
@@ -351,7 +420,7 @@ class TestSavePending:
         assert filled.save_pending("b", a="x", user="other") == 1
         assert filled.fields == {"a": "x"}
         assert filled.pending == {"a": STAMP, "b": STAMP, "~e": STAMP}
-        assert filled.words[3:] == ["1", "other", KEY, f"@{filled.mark}", "0", str(STAMP)]
+        assert filled.words[3:] == ["1", "other", KEY, str(STAMP), f"@{filled.mark}", "0"]
         assert filled.client.smembers(PENDING) == {SID.encode()}
 
     def test_that_replaces_all_remembers_every_field_that_goes(self, filled):
