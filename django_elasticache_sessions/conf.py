@@ -189,6 +189,7 @@ def _build_outline() -> Outline:
             options.key_prefix,
             options.index_buckets,
             tuple(derive(secret, "index") for secret in _secret_keys()),
+            is_clustered=bool(_cache_options(settings.SESSION_CACHE_ALIAS).get("CLUSTER")),
         ),
         load_limit_bytes=max(_LOAD_LIMIT_BYTES, 4 * options.max_session_bytes),
         patience_seconds=_patience(settings.SESSION_CACHE_ALIAS),
@@ -221,9 +222,13 @@ def _secret_keys() -> tuple[bytes, ...]:
     return tuple(dict.fromkeys(force_bytes(key) for key in keys))
 
 
-def _patience(alias: str) -> float:
+def _cache_options(alias: str) -> Mapping[str, Any]:
     options: Any = settings.CACHES.get(alias, {}).get("OPTIONS", {})
-    found = options.get("SOCKET_TIMEOUT") if isinstance(options, Mapping) else None
+    return options if isinstance(options, Mapping) else {}
+
+
+def _patience(alias: str) -> float:
+    found = _cache_options(alias).get("SOCKET_TIMEOUT")
     return float(found) if isinstance(found, (int, float)) else DEFAULT_TIMEOUT_SECONDS
 
 

@@ -74,11 +74,13 @@ class Naming:
     """Names of sessions and users under one prefix.
 
     `index_keys` are the 32-byte HMAC keys, newest first; `buckets` the number of index shards.
+    `is_clustered` where the keys may lie on several servers: no script gets those of two slots.
     """
 
     prefix: str
     buckets: int
     index_keys: tuple[bytes, ...]
+    is_clustered: bool = True
 
     def __repr__(self) -> str:
         return f"<Naming {self.prefix!r}>"

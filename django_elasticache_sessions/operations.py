@@ -270,16 +270,18 @@ def _save_beside(naming: Naming, stored: StoredSession, change: Save) -> Operati
 
 def delete(naming: Naming, stored: StoredSession) -> Operation[bool]:
     """End a session, unless it has another KEY by now; return whether it ended."""
-    replies = yield _deletions(naming, (stored.name,), key=stored.key)
+    is_one_step = stored.user_tag and not naming.is_clustered
+    user_index = (naming.user_index(stored.user_tag),) if is_one_step else ()
+    replies = yield (_deletion(naming, stored.name, user_index, key=stored.key),)
     has_ended = isinstance(replies[0], bytes)
-    if has_ended and stored.user_tag:
+    if has_ended and stored.user_tag and not is_one_step:
         yield (forget_user(naming, stored.user_tag, stored.name),)
     return has_ended
 
 
 def end_all(naming: Naming, names: Sequence[SessionName]) -> Operation[Ended]:
     """End sessions; take them out of their users' indexes."""
-    replies, failure = yield from _in_parts(_deletions(naming, names))
+    replies, failure = yield from _in_parts(tuple(_deletion(naming, name) for name in names))
     found = [
         (name, tag.decode())
         for name, tag in zip(names, replies, strict=False)
@@ -302,22 +304,14 @@ def _in_parts(
         return problem.replies, problem
 
 
-def _deletions(
-    naming: Naming, names: Sequence[SessionName], *, key: str = ""
-) -> tuple[Command, ...]:
-    return tuple(
-        run(
-            scripts.DELETE,
-            (
-                name.hash_key,
-                name.index_key,
-                naming.events(name.bucket),
-                naming.pending_set(name.bucket),
-            ),
-            (name.sid, key, TOMBSTONE_SECONDS),
-        )
-        for name in names
+def _deletion(
+    naming: Naming, name: SessionName, user_index: tuple[str, ...] = (), *, key: str = ""
+) -> Command:
+    keys = (
+        *(name.hash_key, name.index_key),
+        *(naming.events(name.bucket), naming.pending_set(name.bucket), *user_index),
     )
+    return run(scripts.DELETE, keys, (name.sid, key, TOMBSTONE_SECONDS))
 
 
 def prune(naming: Naming) -> Operation[int]:

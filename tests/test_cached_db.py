@@ -438,7 +438,7 @@ def test_a_request_after_a_long_outage_mends_only_so_much(own_server, alias, mon
     with own_server.client() as client:
         # As after an outage that the cache itself survived.
         key = "A" * 30
-        client.hset(hash_key(keys[0]), "~", f"1 1 9999999999 1  {key} @0ddba11e.1 0 1")
+        client.hset(hash_key(keys[0]), "~", f"1 1 9999999999 1  {key} 1 @0ddba11e.1 0")
 
     def marked() -> int:
         with connections[alias].cursor() as cursor:

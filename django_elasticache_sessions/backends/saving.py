@@ -27,8 +27,8 @@ from .loading import Loading
 
 _CREATE_ATTEMPTS = 8
 _STAMP_ATTEMPTS = 16
-#: A save that is outpaced again while it waits for the row, under many tabs at once, gets a stamp that
-#: is ahead by so much more, about 25 ms. In the cache nobody waits, and no stamp is ahead: a later
+#: A save that is outpaced again while it waits for the row, under many tabs, gets a stamp that is
+#: ahead by so much more, about 25 ms. In the cache nobody waits, and no stamp is ahead: a later
 #: save, by somebody who does not see this one there, has to have the larger stamp.
 _STAMP_LEAD = 1500
 

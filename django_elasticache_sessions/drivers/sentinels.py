@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from redis.asyncio import sentinel as aiosentinel
@@ -53,6 +55,19 @@ def make_manager(like: Any, kind: type[Any], options: Mapping[str, Any]) -> Any:
     )
 
 
+@dataclass(slots=True)
+class _Heard:
+    """What one Sentinel said."""
+
+    primary: Address | None = None
+    has_timed_out: bool = False
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether nobody else is to be asked."""
+        return self.primary is not None or self.has_timed_out
+
+
 class Sentinels:
     """Those of a pool, asked apart from what its connections ask them.
 
@@ -69,17 +84,24 @@ class Sentinels:
     def primary(self) -> Address | None:
         """Return where the primary is, `None` where nobody tells; waits for one timeout at most."""
         for client in tuple(self._clients):
-            try:
-                found = self._found(client.sentinel_masters())
-            except TIMEOUTS:
-                self._clients.rotate(-1)
-                return None
-            except _ERRORS:
-                found = None
-            if found:
-                return found
-            self._clients.rotate(-1)
+            with self._listening() as heard:
+                heard.primary = self._found(client.sentinel_masters())
+            if heard.is_enough:
+                return heard.primary
         return None
+
+    @contextmanager
+    def _listening(self) -> Iterator[_Heard]:
+        """Take what one says; whoever does not tell is asked last from now on."""
+        heard = _Heard()
+        try:
+            yield heard
+        except TIMEOUTS:
+            heard.has_timed_out = True
+        except _ERRORS:
+            pass
+        if heard.primary is None:
+            self._clients.rotate(-1)
 
     def close(self) -> None:
         """Close the connections to them."""
@@ -99,16 +121,10 @@ class AsyncSentinels(Sentinels):
     async def aprimary(self) -> Address | None:
         """See primary()."""
         for client in tuple(self._clients):
-            try:
-                found = self._found(await client.sentinel_masters())
-            except TIMEOUTS:
-                self._clients.rotate(-1)
-                return None
-            except _ERRORS:
-                found = None
-            if found:
-                return found
-            self._clients.rotate(-1)
+            with self._listening() as heard:
+                heard.primary = self._found(await client.sentinel_masters())
+            if heard.is_enough:
+                return heard.primary
         return None
 
     async def aclose(self) -> None:

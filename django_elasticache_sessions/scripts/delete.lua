@@ -1,5 +1,5 @@
 -- End a session, whatever lies under its name.
--- KEYS: session hash, live index, events, pending set.
+-- KEYS: session hash, live index, events, pending set, and the index of its user where that lies here.
 -- ARGV: sid, its KEY ('' for any), the seconds that a tombstone stays where the session has a row.
 -- Reply: the tag of its user, '' if it has none, nil if nothing was there, or of another KEY.
 local found = redis.call('TYPE', KEYS[1])['ok']
@@ -21,4 +21,7 @@ if has_row then
   await(KEYS[4], ARGV[1])
 end
 leave(KEYS[2], ARGV[1])
+if KEYS[5] then
+  leave(KEYS[5], ARGV[1])
+end
 return user

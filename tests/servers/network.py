@@ -11,16 +11,15 @@ from each other arrives afterwards, late, as TCP has it.
 
 import asyncio
 import contextlib
-import threading
 from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Self, cast
+from typing import Any, cast
 
+from .listener import Listener
 from .ports import BUS_OFFSET, LOOPBACK, free_port
 
-CALL_SECONDS = 10.0
 CHUNK_BYTES = 1 << 16
 
 
@@ -45,7 +44,7 @@ class Place:
         }
 
 
-class Network:
+class Network(Listener):
     """Carries every connection to a node, in a thread of its own."""
 
     def __init__(self) -> None:
@@ -54,21 +53,10 @@ class Network:
         self._without_peers: Place | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self._listeners: list[asyncio.Server] = []
-        self._loop = asyncio.new_event_loop()
         self._healed = asyncio.Event()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="network", daemon=True)
 
-    def __enter__(self) -> Self:
-        """Begin to carry."""
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        """Close every connection, and carry no more."""
-        self._call(self._close())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(CALL_SECONDS)
-        self._loop.close()
+    async def _begin(self) -> None:
+        """Have nothing to listen to yet: see lead()."""
 
     def new_place(self) -> Place:
         """Return where the next node is to be."""
@@ -92,9 +80,6 @@ class Network:
             yield
         finally:
             self._call(self._cut(None, None))
-
-    def _call(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(CALL_SECONDS)
 
     async def _listen(self, place: Place, port: int) -> None:
         for offset in (0, BUS_OFFSET):
@@ -160,7 +145,7 @@ class Network:
         self._healed.set()
         self._healed = asyncio.Event()
 
-    async def _close(self) -> None:
+    async def _end(self) -> None:
         for listener in self._listeners:
             listener.close()
         connections = list(self._connections)

@@ -8,17 +8,14 @@ with Pipe("/run/postgresql/.s.PGSQL.5432") as pipe:
 """
 
 import asyncio
-import concurrent.futures
 import contextlib
 import socket
 import struct
-import threading
-from collections.abc import Coroutine
-from typing import Any, Self, cast
+from typing import cast
 
+from .listener import Listener
 from .ports import LOOPBACK, free_port
 
-CALL_SECONDS = 10.0
 CHUNK_BYTES = 1 << 16
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
@@ -26,7 +23,7 @@ RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 Target = str | tuple[str, int]
 
 
-class Pipe:
+class Pipe(Listener):
     """Carries connections to a target in a thread of its own; each fault ends with heal()."""
 
     host = LOOPBACK
@@ -36,27 +33,8 @@ class Pipe:
         self._target = target
         self._refusing = False
         self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
         self._open: asyncio.Event
-        self._stopping: asyncio.Event
-
-    def __enter__(self) -> Self:
-        """Listen."""
-        started: concurrent.futures.Future[None] = concurrent.futures.Future()
-        self._thread = threading.Thread(
-            target=lambda: asyncio.run(self._serve(started)), name=f"pipe-{self.port}", daemon=True
-        )
-        self._thread.start()
-        started.result(CALL_SECONDS)
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        """Reset every connection and stop listening."""
-        if self._loop is not None and self._thread is not None:
-            self._loop.call_soon_threadsafe(self._stopping.set)
-            self._thread.join(CALL_SECONDS)
-            self._loop = self._thread = None
+        self._server: asyncio.Server
 
     def refuse(self) -> None:
         """Reset every connection, and every new one."""
@@ -76,18 +54,14 @@ class Pipe:
         self._refusing = False
         self._call(self._let_go())
 
-    def _call(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        assert self._loop is not None
-        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(CALL_SECONDS)
-
-    async def _serve(self, started: concurrent.futures.Future[None]) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._stopping, self._open = asyncio.Event(), asyncio.Event()
+    async def _begin(self) -> None:
+        self._open = asyncio.Event()
         self._open.set()
-        async with await asyncio.start_server(self._accept, self.host, self.port):
-            started.set_result(None)
-            await self._stopping.wait()
-            await self._reset()
+        self._server = await asyncio.start_server(self._accept, self.host, self.port)
+
+    async def _end(self) -> None:
+        self._server.close()
+        await self._reset()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._refusing:

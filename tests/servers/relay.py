@@ -6,25 +6,21 @@ with Valkey() as server, Relay(server.host, server.port) as relay:
 """
 
 import asyncio
-import concurrent.futures
-import threading
-from collections.abc import Coroutine
 from contextlib import AbstractContextManager
-from types import TracebackType
-from typing import Any, Self, cast
+from typing import cast
 
 from .doorman import Doorman
 from .faults import CutReply, Faults, InjectReply
+from .listener import Listener
 from .passage import CHUNK_BYTES, Passage
 from .ports import LOOPBACK, free_port
 from .tape import Recorder, Tape
 from .tls import ServerIdentity
 
-CALL_SECONDS = 10.0
 TLS_FAREWELL_SECONDS = 1.0
 
 
-class Relay:
+class Relay(Listener):
     """Forwards RESP to ``host:port`` in a thread of its own, for sync and async tests alike.
 
     Every fault is in force when its method returns; it strikes once or lasts, as its docstring
@@ -58,22 +54,6 @@ class Relay:
         self._passages: dict[asyncio.Task[None], Passage] = {}
         self._listener: asyncio.Server | None = None
         self._refusing = False
-        self._thread: threading.Thread | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._stopping: asyncio.Event | None = None
-
-    def __enter__(self) -> Self:
-        """See start()."""
-        return self.start()
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """See stop()."""
-        self.stop()
 
     @property
     def url(self) -> str:
@@ -113,24 +93,6 @@ class Relay:
     def recording(self) -> AbstractContextManager[Tape]:
         """Return a context manager that yields a Tape of what crosses meanwhile."""
         return self._recorder.tape()
-
-    def start(self) -> Self:
-        """Listen, and return the relay."""
-        started: concurrent.futures.Future[None] = concurrent.futures.Future()
-        self._thread = threading.Thread(
-            target=lambda: asyncio.run(self._serve(started)), name=f"relay-{self.port}", daemon=True
-        )
-        self._thread.start()
-        started.result(CALL_SECONDS)
-        return self
-
-    def stop(self) -> None:
-        """Reset every connection and stop listening; harmless when it has stopped."""
-        if self._thread is None or self._loop is None or self._stopping is None:
-            return
-        self._loop.call_soon_threadsafe(self._stopping.set)
-        self._thread.join(CALL_SECONDS)
-        self._thread = self._loop = self._stopping = None
 
     def heal(self) -> None:
         """Have no fault: listen again, and let go of the rest of stalled replies."""
@@ -179,22 +141,10 @@ class Relay:
         """Reset every connection and refuse new ones."""
         self._call(self._refuse())
 
-    def _call(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        if self._loop is None:
-            coroutine.close()
-            raise RuntimeError(f"The relay on port {self.port} is not running: call start().")
-        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(CALL_SECONDS)
+    async def _begin(self) -> None:
+        await self._listen()
 
-    async def _serve(self, started: concurrent.futures.Future[None]) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._stopping = asyncio.Event()
-        try:
-            await self._listen()
-        except OSError as error:
-            started.set_exception(error)
-            return
-        started.set_result(None)
-        await self._stopping.wait()
+    async def _end(self) -> None:
         await self._refuse()
 
     async def _listen(self) -> None:

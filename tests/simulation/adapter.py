@@ -24,6 +24,7 @@ from django_elasticache_sessions import (
     rekey,
     transactions,
 )
+from django_elasticache_sessions import purge as purging
 from django_elasticache_sessions import synchronization as synchronizing
 from django_elasticache_sessions.conf import get_configuration
 from django_elasticache_sessions.drivers import sync
@@ -298,6 +299,13 @@ def end_all(session_keys: list[str]) -> Sub:
 def end_for_user(user_id: str, keep: str | None = None) -> Sub:
     """Sign a user out everywhere, but for one session; returns how many sessions ended."""
     return live._end_for_user(user_id, keep and sid_of(keep), "ended")
+
+
+def purge_user(user_id: str) -> Sub:
+    """Do what `clearsessions_cache --user` does."""
+    naming, store_class = get_configuration().naming, live.get_store_class()
+    purged = purging._Purge(store_class, naming, None, False, lambda tally: None)
+    return purged.of_users(purging.Selection(user_ids=(user_id,)))
 
 
 def rekey_all() -> Sub:

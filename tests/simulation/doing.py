@@ -165,6 +165,19 @@ def prune(request: Request) -> Steps:
     yield from adapter.prune()
 
 
+def purge(request: Request) -> Steps:
+    """Do what `clearsessions_cache --user` does, which goes by the rows where there are any."""
+    ledger, reader = request.ledger, request.actor.index
+    sign_out = SignOut(request.now)
+    ledger.sign_outs.append(sign_out)
+    for session, is_certain in ledger.sessions_of(USER, request.now, reader):
+        promise = request.promise(End, session.ends, by="purge")
+        if not is_certain or ledger.may_lack_row(session):
+            promise.state, promise.done = State.UNKNOWN, request.now
+    yield from adapter.purge_user(USER)
+    sign_out.done = request.now
+
+
 def rekey(request: Request) -> Steps:
     """Do what `rekeysessions` does."""
     yield from adapter.rekey_all()
@@ -270,5 +283,6 @@ OPERATIONS: dict[str, Callable[[Request], Steps]] = {
     "end others": end_others,
     "synchronize": synchronize,
     "prune": prune,
+    "purge": purge,
     "rekey": rekey,
 }

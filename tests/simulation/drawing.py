@@ -33,7 +33,7 @@ _USUAL = (
     *("load", "load", "save", "save", "save", "remove", "touch", "create"),
     *("rotate", "login", "login", "logout", "end", "end both", "end for user", "end others"),
 )
-_STAFF = ("synchronize", "prune", "rekey")
+_STAFF = ("synchronize", "prune", "purge", "rekey")
 _EXCHANGE_FAULTS = (*FATES, "release", "jump")
 THEMES = {
     "calm": Theme(0, ()),

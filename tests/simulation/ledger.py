@@ -262,6 +262,12 @@ class Ledger:
             for promise in (*key.session.promises(), key.made)
         )
 
+    def may_lack_row(self, session: Session) -> bool:
+        """Tell whether a session, or whose it is, may be in the cache alone."""
+        made = [key.made for key in self.keys if key.session is session]
+        is_safe = all(promise.is_safe for promise in (*made, *session.logins))
+        return not (self.is_cache_alone or is_safe)
+
     def sessions_of(
         self, user: str, tick: float, reader: int = NOBODY
     ) -> Iterator[tuple[Session, bool]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -544,6 +546,14 @@ def test_a_logout_ends_the_session_and_then_its_index_entry():
     assert summary(requests[0]) == [("delete", NAME.hash_key, NAME.index_key, EVENTS, PENDING)]
     assert words_of(requests[0][0])[:2] == (NAME.sid, KEY)
     assert requests[1] == (("ZREM", "session:user:tag", NAME.sid),)
+
+
+def test_on_one_server_a_logout_is_one_round_trip():
+    naming = replace(NAMING, is_clustered=False)
+    operation = operations.delete(naming, STORED._replace(user_tag="tag"))
+    [[command]], ended = drive(operation, [b"tag"])
+    assert keys_of(command)[4:] == ("session:user:tag",)
+    assert ended
 
 
 def test_a_logout_under_an_old_key_hides_no_session_from_its_user():

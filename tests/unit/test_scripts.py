@@ -140,12 +140,17 @@ def save(
     return run(client, SAVE, (HASH, INDEX), *head, *words)
 
 
-def rotate(client, changed=None, removed=(), *, created=9, **options):
-    return save(client, changed, removed, new_key=NEW_KEY, created=created, **options)
+def rotate(client, changed=None, removed=(), *, new_key=NEW_KEY, created=9, **options):
+    return save(client, changed, removed, new_key=new_key, created=created, **options)
 
 
 def delete(client, *, key=""):
     return run(client, DELETE, (HASH, INDEX, EVENTS, PENDING), SID, key, TOMBSTONE_SECONDS)
+
+
+def logout(client):
+    keys = (HASH, INDEX, EVENTS, PENDING, USER_INDEX)
+    return run(client, DELETE, keys, SID, KEY, TOMBSTONE_SECONDS)
 
 
 def give_row(client) -> None:
@@ -392,6 +397,17 @@ def test_another_save_of_the_same_stamp_is_told_so(store):
     save(store, {"a": "x"}, stamp=1000)
     assert save(store, {"a": "y"}, stamp=1000) == [1000]
     assert save(store, removed=["a"], stamp=1000) == [1000]
+
+
+def test_a_logout_takes_the_session_out_of_its_users_index_unless_it_is_refused(store):
+    create(store, user="tag")
+    index_user(store)
+    rotate(store)
+    assert logout(store) is None
+    assert store.zcard(USER_INDEX) == 1
+    rotate(store, new_key=KEY, key=NEW_KEY)
+    assert logout(store) == b"tag"
+    assert store.zcard(USER_INDEX) == 0
 
 
 def test_a_touch_is_of_no_time(store):
