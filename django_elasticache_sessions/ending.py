@@ -58,9 +58,7 @@ def delete(naming: Naming, stored: StoredSession) -> Operation[bool]:
             if outcome is not None:
                 return outcome
     except DatabaseUnavailable:
-        return (
-            yield from outbox.end(homes, naming, (name,), key=stored.key, forgetting=forgetting)
-        )
+        return (yield from outbox.end(homes, naming, (name,), stored=stored, forgetting=forgetting))
     raise SessionStoreUnavailable(Text("The session kept changing while it was ended."))
 
 

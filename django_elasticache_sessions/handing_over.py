@@ -7,6 +7,7 @@ step may be lost, repeated or late without harm: see `row_merge` and `handed.lua
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,12 +23,13 @@ from .exceptions import (
 )
 from .fields import stored_name
 from .homes import Homes, acquaint, ask_cache, ask_database, try_cache
-from .keys import Naming, SessionName, stamp_of_key
+from .keys import KEY_CHARACTERS, Naming, SessionName, stamp_of_key
 from .operations import (
     PENDING_END,
     PENDING_EXPIRY,
     PENDING_KEY,
     Command,
+    EndOf,
     Operation,
     StoredSession,
     Word,
@@ -44,19 +46,19 @@ _STATEMENT_BYTES = 256 * 1024
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What was read of a session that may wait: a hash, or an end with the KEY that it was of."""
+    """What was read of a session that may wait: a hash, or an end and what it belongs to."""
 
     name: SessionName
     ttl: int = 0
     stored: StoredSession | None = None
-    end_of: str | None = None
+    end_of: EndOf | None = None
 
     @classmethod
     def read(cls, name: SessionName, fields: Any, ttl: int) -> _Found:
         if isinstance(fields, list):
             words = dict(zip(fields[::2], fields[1::2], strict=True))
             if words.get(b"~") == PENDING_END:
-                return cls(name, end_of=words.get(b"~k", b"").decode())
+                return cls(name, end_of=_end_of(words))
         try:
             return cls(name, ttl, parse_session(name, fields, ttl))
         except InvalidValue:
@@ -171,7 +173,8 @@ def _to_database(
     for item in found:
         state = states.get(item.name.digest)
         if item.end_of is not None:
-            told.append((item, (yield from _end(homes, naming, item, state))))
+            if (yield from _end(homes, item, item.end_of, state)):
+                told.append((item, _drop(naming, item.name, 0)))
         elif item.stored is None or not item.stored.pending:
             told.append((item, _handed(naming, item.name, 0, 0, has_newer=False, pending={})))
         elif isinstance(state, InvalidValue):
@@ -204,18 +207,34 @@ def _states(
     return states
 
 
+def _end_of(words: dict[bytes, bytes]) -> EndOf:
+    """Return what a tombstone says; one that is damaged ends the session whatever its KEY is."""
+    key, stamp = words.get(b"~k", b""), words.get(b"~e", b"0")
+    is_whole = re.fullmatch(rb"[A-Za-z0-9_-]{%d}" % KEY_CHARACTERS, key) and len(stamp) < 19
+    return EndOf(key.decode(), int(stamp)) if is_whole and stamp.isdigit() else EndOf()
+
+
 def _end(
-    homes: Homes, naming: Naming, item: _Found, state: rows.State | InvalidValue | None
-) -> Operation[Command]:
-    """End a session in its row, unless it was rotated since; return what drops the tombstone."""
+    homes: Homes, item: _Found, end_of: EndOf, state: rows.State | InvalidValue | None
+) -> Operation[bool]:
+    """End a session in its row; `False` where it was rotated while this was asked.
+
+    An end under a KEY that had been replaced before is none. One that came before the rotation,
+    which then did not know of it, is: whoever has the newer session key is signed out.
+    """
     digest = item.name.digest
-    if isinstance(state, rows.State) and not state.is_ended:
-        key = state.row.key
-        if not item.end_of or stamp_of_key(key) <= stamp_of_key(item.end_of):
-            yield from ask_database(homes, rows.end, [digest], cache_stale=False, key=key)
-    elif not isinstance(state, rows.State):
+    if not isinstance(state, rows.State):
         yield from ask_database(homes, rows.end_unknown, [digest], cache_stale=False)
-    return _drop(naming, item.name, 0)
+        return True
+    if state.is_ended:
+        return True
+    key = state.row.key
+    if end_of.key and stamp_of_key(end_of.key) < stamp_of_key(key) < end_of.stamp:
+        return True
+    ended: rows.Ended = yield from ask_database(
+        homes, rows.end, [digest], cache_stale=False, key=key
+    )
+    return bool(ended.sids)
 
 
 def _write(

@@ -172,6 +172,13 @@ class Save(NamedTuple):
         return (self.ttl, user, key, created, *changes)
 
 
+class EndOf(NamedTuple):
+    """What an end that waits for the database belongs to: a KEY (empty for any), and its stamp."""
+
+    key: str = ""
+    stamp: int = 0
+
+
 class Outpaced(NamedTuple):
     """Why nothing was saved: the session's largest stamp, `clock`, is not before the save's.
 

@@ -16,6 +16,7 @@ from .homes import Homes, acquaint, ask_cache, try_cache
 from .keys import Naming, SessionName, portions
 from .operations import (
     Command,
+    EndOf,
     NewSession,
     Operation,
     Outpaced,
@@ -23,6 +24,7 @@ from .operations import (
     StoredSession,
     run,
 )
+from .stamps import new_stamp
 from .texts import Text
 
 T = TypeVar("T")
@@ -89,16 +91,17 @@ def end(
     naming: Naming,
     names: Sequence[SessionName],
     *,
-    key: str = "",
+    stored: StoredSession | None = None,
     forgetting: tuple[Command, ...] = (),
 ) -> Operation[bool]:
     """End sessions in the cache; the database is told later.
 
-    With the KEY of one session, `False` where it has another. Raises `SessionStoreUnavailable`
-    where nobody can tell.
+    Of one session as it was loaded, `False` where it has another KEY by now. Raises
+    `SessionStoreUnavailable` where nobody can tell.
     """
+    end_of = EndOf(stored.key, new_stamp(stored.clock)) if stored else EndOf()
     commands = end_commands(
-        naming, portions(names), keep_seconds=operations.TOMBSTONE_SECONDS, key=key
+        naming, portions(names), keep_seconds=operations.TOMBSTONE_SECONDS, end_of=end_of
     )
     replies = yield from _ask(homes, tuple(commands), names[0].bucket)
     codes = [code for reply in replies for code in reply[1::2]]
@@ -117,7 +120,7 @@ def end_commands(
     of_buckets: Iterable[Sequence[SessionName]],
     *,
     keep_seconds: int = 0,
-    key: str = "",
+    end_of: EndOf = EndOf(),  # noqa: B008 - It is a constant.
 ) -> list[Command]:
     """Return the commands that end sessions, one for each portion; see portions().
 
@@ -132,7 +135,7 @@ def end_commands(
                 naming.events(portion[0].bucket),
                 *(name.hash_key for name in portion),
             ),
-            (keep_seconds, key, *(name.sid for name in portion)),
+            (keep_seconds, *end_of, *(name.sid for name in portion)),
         )
         for portion in of_buckets
     ]

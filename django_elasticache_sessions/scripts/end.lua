@@ -1,8 +1,8 @@
 -- End sessions of a bucket; the number of KEYS bounds the work. While the database is to be told, a
 -- tombstone of each stays.
 -- KEYS: live index, pending set, events, session hashes.
--- ARGV: 0 or the seconds that the tombstones stay, the KEY of the one session ('' for any), then the
---       sid of each hash.
+-- ARGV: 0 or the seconds that the tombstones stay, the KEY of the one session ('' for any), the stamp
+--       of its end, then the sid of each hash.
 -- Reply: for each hash the tag of its user ('' if it has none or was not there), and 1 if the
 --        database never had it, 2 if it lacked an end, 3 if it has another KEY, 4 if that may be
 --        an earlier one, else 0.
@@ -29,7 +29,7 @@ for i = 4, #KEYS do
     if ARGV[1] ~= '0' or code < 2 then
       gone[#gone + 1] = KEYS[i]
     end
-    sids[#sids + 1] = ARGV[i - 1]
+    sids[#sids + 1] = ARGV[i]
   end
   reply[2 * i - 7], reply[2 * i - 6] = user, code
 end
@@ -41,7 +41,7 @@ if #gone > 0 then
 end
 if ARGV[1] ~= '0' then
   for i = 1, #gone do
-    redis.call('HSET', gone[i], '~', 'x p', '~k', ARGV[2])
+    redis.call('HSET', gone[i], '~', 'x p', '~k', ARGV[2], '~e', ARGV[3])
     redis.call('EXPIRE', gone[i], ARGV[1])
   end
   for i = 1, #sids do

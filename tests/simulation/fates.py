@@ -95,6 +95,9 @@ def _failed(world: World, actor: Actor, kind: adapter.Kind, text: str) -> Except
 def _done(world: World, actor: Actor, kind: adapter.Kind) -> Any:
     if kind == "cache":
         assert actor.request is not None
+        if actor.process.server is not world.primary:
+            # Whatever it tells that one, the cache does not learn of it.
+            world.note_trouble(kind)
         result = adapter.run(actor.process, actor.step)
         actor.request.cache_exchanges += adapter.is_read(actor.step)
         return result

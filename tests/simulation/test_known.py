@@ -108,6 +108,23 @@ KNOWN = {
         faults=(Fault((0, 1, 0), "refused"),),
         writes="behind",
     ),
+    "a rotation that does not know of a logout makes it undone": Schedule(
+        actors=(
+            (Op("load"), Op("login"), Op("logout")),
+            (Op("load"), Op("commit"), Op("rotate", 0, "b")),
+        ),
+        switches=(Switch((0, 1, 3), 1), Switch((1, 1, 0), 0)),
+        faults=(Fault((1, 0, 0), "cache away", 1), Fault((1, 0, 3), "database away", 0)),
+    ),
+    "an end at the old primary is noticed at the new one within a second": Schedule(
+        actors=(
+            (Op("save", 0, "b"),),
+            (Op("create", 0, "b"), Op("end for user"), Op("load")),
+            (Op("end both", 1, "b"),),
+        ),
+        switches=(Switch((1, 1, 4), 2),),
+        faults=(Fault((0, 0, 3), "split", 2), Fault((1, 0, 0), "jump", 4000)),
+    ),
     "a session is taken for synchronized while the database is left alone": Schedule(
         actors=((Op("synchronize"), Op("save", 1)), (), (Op("begin"), Op("save", 1))),
         faults=(Fault((0, 0, 2), "refused"), Fault((2, 1, 3), "evict", 1)),

@@ -27,7 +27,7 @@ HASH, OTHER = f"session:{{7}}:{SID}", f"session:{{7}}:{OTHER_SID}"
 INDEX, PENDING, EVENTS = "session:{7}:live", "session:{7}:pending", "session:events:{7}"
 KEY, NEW_KEY = "k" * 30, "n" * 30
 TTL, TOKEN, STAMP = 100, "token", 2**47
-TOMBSTONE = {"~": "x p", "~k": KEY}
+TOMBSTONE = {"~": "x p", "~k": KEY, "~e": str(STAMP)}
 
 
 class Twin:
@@ -101,7 +101,7 @@ class Twin:
         return self.run(DROP, (HASH, INDEX, PENDING), SID, version)
 
     def end(self, seconds: int = 0, *, key: str = "") -> object:
-        return self.run(END, (INDEX, PENDING, EVENTS, HASH), seconds, key, SID)
+        return self.run(END, (INDEX, PENDING, EVENTS, HASH), seconds, key, STAMP, SID)
 
     def refresh(self, version: int, *, went_back: int = 0, seen: int = 1, **fields: str) -> object:
         words = (self.metadata(version, STAMP), self.mark, *pairs(fields))
@@ -683,7 +683,7 @@ class TestEnd:
     def test_of_several_ends_each(self, filled):
         filled.client.hset(OTHER, "~", filled.client.hget(HASH, "~"))
         keys = (INDEX, PENDING, EVENTS, HASH, OTHER)
-        assert filled.run(END, keys, 0, "", SID, OTHER_SID) == [b"tag", 0, b"tag", 0]
+        assert filled.run(END, keys, 0, "", 0, SID, OTHER_SID) == [b"tag", 0, b"tag", 0]
         assert filled.everything() == {}
 
 
