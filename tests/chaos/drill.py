@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from .faults import Fault
 from .faults.processes import FAILING_VIEWS
 from .figures import Figures, heading
+from .ledger import Wrong
 from .promises import PROMISES, Promise
 from .reckoning import Reckoning
 from .stages import Stage
@@ -21,6 +22,9 @@ DEVICES, TABS = 2, 2
 #: The most that may pass after a fault until there are no more server errors.
 RECOVERY_SECONDS = 6.0
 CALM_SECONDS = 0.6
+#: For so long a process may not have noticed what another one could not tell the cache
+#: (docs/outages.rst).
+UNNOTICED_SECONDS = 1.1
 #: For so long after a database came back a process needs both stores (docs/fallback.rst).
 DATABASE_AFTERMATH_SECONDS = 3.5
 #: A key that no session has.
@@ -114,6 +118,8 @@ class Drill:
                 device.atomic_share = 0.4 if is_failing else 0.0
         figures.recovery_seconds = fault(self._stage)
         self._wait_until_calm(figures)
+        if Wrong.STALE in PROMISES[name].during:
+            time.sleep(UNNOTICED_SECONDS)
         with self._paused():
             figures.is_over = True
             self._reckon(figures)

@@ -97,8 +97,7 @@ class Figures:
             if (self.during[what] and what not in promise.during)
             or (self.afterwards[what] and what not in promise.afterwards)
         ]
-        are_few = promise.few_errors and 100 * self.visitors_errors <= self.requests.total()
-        if self.visitors_errors and not (promise.errors or are_few):
+        if self.visitors_errors and not promise.errors:
             broken.append(f"5xx for visitors: {dict(self.errors)}")
         if self.staff_errors and not (promise.errors or promise.staff_errors):
             broken.append(f"5xx for staff: {dict(self.errors)}")

@@ -25,8 +25,6 @@ class Promise:
     behind: Allowed = (STALE,)
     #: Whether visitors, or only staff, may be told that the store is unavailable.
     errors: bool = False
-    #: Or visitors, in up to one request of a hundred.
-    few_errors: bool = False
     staff_errors: bool = False
     longest_seconds: float = 2.0
     recovery_seconds: float = 3.0
@@ -39,8 +37,7 @@ class Promise:
         return replace(self, during=self.during + seen, afterwards=self.afterwards + self.behind)
 
 
-#: While a database is away nobody knows of a session that is not in the cache, and a hash that has
-#: fallen behind its row, as two saves at once may leave it, is not used.
+#: While a database is away nobody knows of a session that is not in the cache.
 DATABASE_AWAY = Promise(staff_errors=True, longest_seconds=3.0)
 #: The rows are all there is meanwhile.
 CACHE_AWAY = Promise(longest_seconds=3.0)
@@ -62,7 +59,8 @@ PROMISES: dict[str, Promise] = {
     "cache slow (200 ms)": replace(CACHE_AWAY, longest_seconds=4.0),
     "cache emptied": CACHE_LOST,
     "cache flapping": CACHE_AWAY,
-    "one process without the cache": CACHE_AWAY,
+    # The others learn within a second of what it saved and ended.
+    "one process without the cache": replace(CACHE_AWAY, during=(STALE, ZOMBIE)),
     # One process goes on with the old primary: PROTOCOL.md, "on purpose open".
     "split view": Promise(during=(STALE, ZOMBIE), behind=(STALE, LOST), longest_seconds=2.5),
     # The database.

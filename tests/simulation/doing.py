@@ -263,6 +263,10 @@ def _rotated(request: Request, store: Any) -> Steps:
         )
         return
     departure.is_doubtful = is_contested
+    if is_contested and reading.is_crosswise and request.ledger.allows("cut off crosswise"):
+        # The other one may have been done where this one could not see it.
+        for left in others:
+            left.is_doubtful = True
     if not is_contested:
         request.ledger.check_accepted(old, "rotation", reading)
     request.take_cookie(request.ledger.add_key(store.session_key, old.session, departure))

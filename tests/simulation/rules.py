@@ -24,7 +24,8 @@ RULES = {
     ),
     "cut off crosswise": (
         "While one process cannot reach the cache and another cannot reach the database, neither "
-        "learns what the other saved or ended; the second one goes by the hash that it finds."
+        "learns what the other saved, ended or rotated; the second one goes by the hash that it "
+        "finds."
     ),
     "lost with the cache": "The cache engine keeps sessions in the cache alone.",
     "two rotations": "Of two rotations of one session at once, one wins.",

@@ -116,6 +116,13 @@ KNOWN = {
         switches=(Switch((0, 1, 3), 1), Switch((1, 1, 0), 0)),
         faults=(Fault((1, 0, 0), "cache away", 1), Fault((1, 0, 3), "database away", 0)),
     ),
+    "of two rotations out of each other's sight one wins": Schedule(
+        actors=((Op("save", 1), Op("login", 1)), (Op("save", 1),), (Op("rotate", 1),)),
+        switches=(Switch((0, 0, 0), 1), Switch((0, 1, 0), 2), Switch((2, 0, 2), 0)),
+        faults=(Fault((1, 0, 3), "refused"), Fault((2, 0, 1), "lost")),
+        processes=(0, 0, 1),
+        writes="behind",
+    ),
     "an end at the old primary is noticed at the new one within a second": Schedule(
         actors=(
             (Op("save", 0, "b"),),
