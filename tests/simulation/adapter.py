@@ -52,6 +52,13 @@ CACHE_ALIAS = "sessions"
 Kind = Literal["cache", "database", "other"]
 Sub = Generator[Step, Any, Any]
 
+#: Commands, and functions of statements, that only ask.
+_QUESTIONS = frozenset(
+    (
+        *("HGETALL", "TTL", "TIME", "INFO", "EXISTS", "SCARD", "SSCAN", "ZRANGE"),
+        *("load", "states", "stale", "stale_among", "standings", "following", "_of_user"),
+    )
+)
 ENCRYPTION_KEYS = [b64encode(bytes([number]) * 32).decode() for number in (2, 1)]
 _configurations: dict[bool, Any] = {}
 #: What was entered last, if anything.
@@ -235,6 +242,13 @@ def kind_of(step: Step) -> Kind:
 def is_read(step: Step) -> bool:
     """Tell whether a step asks the cache for a session."""
     return any(command[0] == "HGETALL" for command in step)  # type: ignore[union-attr]
+
+
+def is_question(step: Step) -> bool:
+    """Tell whether a step changes nothing in its store."""
+    if isinstance(step, tuple):
+        return all(command[0] in _QUESTIONS for command in step)
+    return getattr(getattr(step, "function", None), "__name__", "") in _QUESTIONS
 
 
 def run(process: Process, step: Step) -> Any:

@@ -18,6 +18,8 @@ _KINDS = (
     *("end", "end for user", "synchronize", "prune"),
 )
 _FATES = ("slow", "refused", "lost", "held", "killed", "killed after")
+#: Of a question it makes no difference whether it was answered, if nobody hears the answer.
+_FATES_OF_QUESTIONS = ("slow", "refused", "killed")
 
 
 def pairs(engine: str, writes: str, database: str) -> list[Schedule]:
@@ -49,7 +51,8 @@ def explore(
             if len(now.switches) < preemptions:
                 waiting += [(longer, place) for longer in _switched(now, at, others)]
             if not now.faults and kind != "other":
-                waiting += [(longer, place) for longer in _faulty(now, at)]
+                fates = _FATES_OF_QUESTIONS if kind.endswith("question") else _FATES
+                waiting += [(longer, place) for longer in _faulty(now, at, fates)]
 
 
 def _switched(schedule: Schedule, at: At, others: tuple[int, ...]) -> Iterator[Schedule]:
@@ -57,8 +60,8 @@ def _switched(schedule: Schedule, at: At, others: tuple[int, ...]) -> Iterator[S
         yield replace(schedule, switches=(*schedule.switches, Switch(at, other)))
 
 
-def _faulty(schedule: Schedule, at: At) -> Iterator[Schedule]:
-    for fate in _FATES:
+def _faulty(schedule: Schedule, at: At, fates: tuple[str, ...]) -> Iterator[Schedule]:
+    for fate in fates:
         yield replace(
             schedule, faults=(*schedule.faults, Fault(at, fate, 600 if fate == "slow" else 0))
         )

@@ -105,7 +105,8 @@ def _go(world: World, chooser: Chooser) -> list[tuple[At, str, tuple[int, ...]]]
             kind = adapter.kind_of(actor.step)
             fate = chooser.fate(world, actor.at, kind)
             decided.add(actor.at)
-            trace.append((actor.at, kind, tuple(others)))
+            shown = f"{kind} question" if adapter.is_question(actor.step) else kind
+            trace.append((actor.at, shown, tuple(others)))
         world.advance(actor, fate)
     else:
         world.ledger.violated("it never ends", "")
