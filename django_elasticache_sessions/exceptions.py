@@ -42,6 +42,13 @@ class DatabaseUnavailable(SessionStoreUnavailable):
     """The fallback database could not be reached or refused to serve."""
 
 
+class TransactionBroken(SessionStoreUnavailable):
+    """The fallback database failed inside a transaction, which cannot continue.
+
+    It says nothing of either store to anybody outside.
+    """
+
+
 class SessionTooLarge(SessionStoreError):
     """The session to be saved is above `ELASTICACHE_SESSIONS["MAX_SESSION_BYTES"]`.
 

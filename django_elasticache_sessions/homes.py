@@ -16,7 +16,13 @@ from . import occurrences, row_servers, row_upkeep, scripts, transactions
 from .breaker import LONGEST_PAUSE_SECONDS, Breaker
 from .conf import get_configuration, get_outline
 from .drivers.pools import is_cluster
-from .exceptions import DatabaseUnavailable, PartUnavailable, SessionStoreUnavailable, StoreRefused
+from .exceptions import (
+    DatabaseUnavailable,
+    PartUnavailable,
+    SessionStoreUnavailable,
+    StoreRefused,
+    TransactionBroken,
+)
 from .health import Health
 from .keys import SessionName
 from .occurrences import Occurrences
@@ -308,7 +314,7 @@ def ask_cache(
             yield Leave(get_outline().alias)
             raise _Superseded
         replies = yield from _ask_and_count(homes, commands)
-    except (_Unfinished, _Superseded, DatabaseUnavailable):
+    except (_Unfinished, _Superseded, DatabaseUnavailable, TransactionBroken):
         # The cache answers, but may not be trusted.
         raise
     except PartUnavailable:
@@ -419,7 +425,7 @@ def ask_database(
 def _refuse_in_transaction(homes: Homes, problem: DatabaseUnavailable) -> Operation[None]:
     """Have nothing done in the cache instead: it would outlive the transaction's rollback."""
     if (yield from transactions.is_open(homes.database_alias)):
-        raise SessionStoreUnavailable(text_of(problem)) from None
+        raise TransactionBroken(text_of(problem)) from None
 
 
 def reconcile(homes: Homes, *, most_batches: int | None = None) -> Operation[int]:

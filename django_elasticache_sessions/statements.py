@@ -12,7 +12,7 @@ from django.db import DatabaseError, DataError, InterfaceError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils.connection import ConnectionDoesNotExist
 
-from .exceptions import DatabaseUnavailable, SessionStoreUnavailable, SessionTooLarge
+from .exceptions import DatabaseUnavailable, SessionTooLarge, TransactionBroken
 from .texts import Text
 
 T = TypeVar("T")
@@ -43,7 +43,7 @@ class Statement(Generic[T]):
 
         What another transaction or a connection gone idle caused is tried again, a bounded number
         of times, unless a transaction is open, which would not have what it had before: there any
-        failure is `SessionStoreUnavailable`.
+        failure is `TransactionBroken`.
         """
         for attempt in range(1, ATTEMPTS + 1):
             connection = self._connection()
@@ -55,7 +55,7 @@ class Statement(Generic[T]):
                     raise SessionTooLarge(_too_large(self.alias)) from None
                 if connection.in_atomic_block:
                     # What it did before is undone with it: the cache must not take its place.
-                    raise SessionStoreUnavailable(_describe(self.alias, error)) from None
+                    raise TransactionBroken(_describe(self.alias, error)) from None
                 is_last = attempt == ATTEMPTS
                 if is_last or not _is_passing(connection, error, was_connected=was_connected):
                     raise DatabaseUnavailable(_describe(self.alias, error)) from None

@@ -20,6 +20,7 @@ from django_elasticache_sessions import breaker, homes, outbox, transactions
 from django_elasticache_sessions.backends.cached_db import SessionStore
 from django_elasticache_sessions.conf import get_configuration
 from django_elasticache_sessions.drivers import origin, sync
+from django_elasticache_sessions.exceptions import SessionStoreUnavailable
 
 from .contents import session_hashes
 from .pages.visitor import Visitor
@@ -76,6 +77,22 @@ def saved(**data: object) -> str:
 
 def content(session_key: object) -> dict[str, Any]:
     return dict(SessionStore(str(session_key)).items())
+
+
+def test_a_broken_transaction_costs_nobody_the_cache(alias):
+    key = saved(a=1)
+    at_work = homes.get_homes()
+    with rolled_back(alias):
+        assert content(key) == {"a": 1}
+        # As a view does that catches an error of the database without a savepoint.
+        transaction.set_rollback(True, using=alias)
+        # A look for what the cache could not be told is due.
+        at_work._next_reconciliation = 0.0
+        with pytest.raises(SessionStoreUnavailable):
+            content(key)
+    assert not at_work.cache.is_open
+    assert not at_work.database.is_open
+    assert content(key) == {"a": 1}
 
 
 def seen_by_others(alias: str, act: Callable[[], T]) -> T:

@@ -28,7 +28,11 @@ from django_elasticache_sessions import purge as purging
 from django_elasticache_sessions import synchronization as synchronizing
 from django_elasticache_sessions.conf import get_configuration
 from django_elasticache_sessions.drivers import sync
-from django_elasticache_sessions.exceptions import DatabaseUnavailable, SessionStoreUnavailable
+from django_elasticache_sessions.exceptions import (
+    DatabaseUnavailable,
+    SessionStoreUnavailable,
+    TransactionBroken,
+)
 from django_elasticache_sessions.keyring import KeyRing
 from django_elasticache_sessions.keys import SELECTOR_LENGTH
 from django_elasticache_sessions.operations import Step
@@ -258,8 +262,9 @@ def run(process: Process, step: Step) -> Any:
 
 def problem(kind: Kind, text: str, *, in_transaction: bool = False) -> Exception:
     """Return what an operation is told when an exchange failed; see Statement.run()."""
-    is_database = kind == "database" and not in_transaction
-    return (DatabaseUnavailable if is_database else SessionStoreUnavailable)(text)
+    if kind != "database":
+        return SessionStoreUnavailable(text)
+    return (TransactionBroken if in_transaction else DatabaseUnavailable)(text)
 
 
 def is_database_problem(error: Exception) -> bool:
