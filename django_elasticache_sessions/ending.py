@@ -20,7 +20,7 @@ from .keys import Naming, SessionName, portions, stamp_of_key
 from .operations import Command, Ended, Operation, StoredSession
 from .reading import cached_now, note_row
 from .texts import Text
-from .transactions import Defer
+from .transactions import Defer, is_open
 
 _ATTEMPTS = 3
 
@@ -87,6 +87,20 @@ def _tell_end(
         yield from _unmark(homes, (name,))
 
 
+def tell_known_end(
+    homes: Homes, naming: Naming, name: SessionName, forgetting: tuple[Command, ...] = ()
+) -> Operation[None]:
+    """Have the cache know of an end that the row has already, maybe by this very transaction."""
+    if (yield from is_open(homes.database_alias)):
+        yield Defer(
+            homes.database_alias,
+            (name.digest,),
+            lambda: _tell_end(homes, naming, name, forgetting, is_marked=True),
+        )
+    else:
+        yield from _tell_end(homes, naming, name, forgetting, is_marked=False)
+
+
 def _unmark(homes: Homes, names: Iterable[SessionName]) -> Operation[None]:
     """Take the marks of ended rows away; those that stay do no harm, and are found by others."""
     of_servers: dict[str, list[bytes]] = defaultdict(list)
@@ -105,7 +119,7 @@ def _end_without_row(
     states = yield from ask_database(homes, rows.states, (name.digest,))
     state: rows.State | None = states.get(name.digest)
     if state and state.is_ended:
-        yield from try_cache(homes, (*outbox.end_commands(naming, [[name]]), *forgetting))
+        yield from tell_known_end(homes, naming, name, forgetting)
         return False
     if state and stamp_of_key(state.row.key) > stamp_of_key(stored.key):
         yield from note_row(homes, naming, name, state.row.version)
@@ -183,10 +197,16 @@ def _tell_ends(
     told = yield from _ask_to_end(homes, naming, names)
     lacking = {name for name in told.only_here if name.digest not in in_rows}
     unknown = {name for name in told.untold if name.digest not in in_rows}
-    for these, is_stale in ((lacking, False), (unknown, True)):
+    longest = max((told.only_here[name] for name in lacking), default=0)
+    for these, seconds in ((lacking, longest), (unknown, 0)):
         if these:
-            digests = [name.digest for name in these]
-            yield from ask_database(homes, rows.end_unknown, digests, cache_stale=is_stale)
+            yield from ask_database(
+                homes,
+                rows.end_unknown,
+                [name.digest for name in these],
+                cache_stale=these is unknown,
+                seconds=seconds,
+            )
     if told.untold:
         homes.note_marked(name.digest for name in told.untold)
     known = [name for name in told.names if name.digest in in_rows]
@@ -210,7 +230,7 @@ def _ask_to_end(homes: Homes, naming: Naming, names: Sequence[SessionName]) -> O
         told = Told.read(commands, problem.replies)
     except SessionStoreUnavailable:
         told = Told.read(commands, ())
-    known = _Told([], [], [], [])
+    known = _Told([], [], {}, [])
     for bucket, found in of_buckets.items():
         replies = () if bucket in told.in_vain else told.replies[bucket]
         known.add(found, replies)
@@ -222,7 +242,8 @@ class _Told(NamedTuple):
 
     names: list[SessionName]
     users: list[tuple[SessionName, str]]
-    only_here: list[SessionName]
+    #: With the seconds that they would have lived.
+    only_here: dict[SessionName, int]
     untold: list[SessionName]
 
     def add(self, portions: Sequence[Sequence[SessionName]], replies: Sequence[Any]) -> None:
@@ -232,8 +253,8 @@ class _Told(NamedTuple):
                 self.untold.extend(portion)
                 continue
             self.names.extend(portion)
-            for name, tag, code in zip(portion, reply[::2], reply[1::2], strict=True):
+            for name, tag, code, ttl in zip(portion, *(reply[n::3] for n in range(3)), strict=True):
                 if tag:
                     self.users.append((name, tag.decode()))
                 if code == outbox.ONLY_HERE:
-                    self.only_here.append(name)
+                    self.only_here[name] = ttl

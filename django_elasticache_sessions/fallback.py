@@ -17,9 +17,10 @@ from . import operations, outbox, row_upkeep, rows, scripts
 from .conf import get_configuration
 from .ending import delete as delete
 from .ending import end_all as end_all
+from .ending import tell_known_end
 from .exceptions import DatabaseUnavailable, SessionStoreUnavailable
 from .handing_over import hand_over
-from .homes import Homes, ask_database, ask_here, get_homes, tell, try_cache
+from .homes import Homes, ask_database, ask_here, get_homes, tell
 from .keys import Naming, SessionName, stamp_of_key
 from .operations import (
     MISSING,
@@ -146,16 +147,17 @@ def _refused(
     states = yield from ask_database(homes, rows.states, (stored.name.digest,))
     state: rows.State | None = states.get(stored.name.digest)
     if state and state.is_ended:
-        yield from try_cache(homes, tuple(outbox.end_commands(naming, [[stored.name]])))
+        yield from tell_known_end(homes, naming, stored.name)
         return MISSING
     if state and state.row.ttl > 0:
-        if change.rotated and state.row.key == change.rotated.key:
+        is_rotated = change.rotated and state.row.key == change.rotated.key
+        if is_rotated or (state.row.key == stored.key and _is_done(state.row, change)):
+            # Its reply was lost, and with it the version that the hash has to follow from.
+            yield from _leave_behind(homes, naming, stored.name, state.row.version)
             return state.row.version
         if state.row.key == stored.key:
             if state.row.clock < change.stamp:
                 return None
-            if _is_done(state.row, change):
-                return state.row.version
             return Outpaced(state.row.clock, has_waited=True)
         if stamp_of_key(state.row.key) > stamp_of_key(stored.key):
             yield from note_row(homes, naming, stored.name, state.row.version)
@@ -171,6 +173,14 @@ def _refused(
     if left:
         raise SessionStoreUnavailable(Text("The session waits in the cache for the database."))
     return None
+
+
+def _leave_behind(homes: Homes, naming: Naming, name: SessionName, version: int) -> Operation[None]:
+    """Have a hash fall behind its row; mark the row where the cache cannot be told."""
+    told = yield from note_row(homes, naming, name, version)
+    if not told:
+        yield from ask_database(homes, rows.mark_stale, name.digest)
+        homes.note_marked((name.digest,))
 
 
 def _is_done(row: rows.Row, change: Save) -> bool:
@@ -212,7 +222,13 @@ def _follow(
             yield from ask_database(homes, rows.mark_stale, stored.name.digest)
         homes.note_marked((stored.name.digest,))
         return version
-    return MISSING if replies[-1] == _ENDED else version
+    if replies[-1] != _ENDED:
+        return version
+    # An end that waits for the database: whether it is one for this KEY, the row tells.
+    yield from hand_over(homes, naming, (stored.name,))
+    states = yield from ask_database(homes, rows.states, (stored.name.digest,))
+    state: rows.State | None = states.get(stored.name.digest)
+    return MISSING if state is None or state.is_ended else version
 
 
 def _tell(

@@ -7,8 +7,7 @@ step may be lost, repeated or late without harm: see `row_merge` and `handed.lua
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +22,7 @@ from .exceptions import (
 )
 from .fields import stored_name
 from .homes import Homes, acquaint, ask_cache, ask_database, try_cache
-from .keys import KEY_CHARACTERS, Naming, SessionName, stamp_of_key
+from .keys import Naming, SessionName, stamp_of_key
 from .operations import (
     PENDING_END,
     PENDING_EXPIRY,
@@ -52,13 +51,15 @@ class _Found:
     ttl: int = 0
     stored: StoredSession | None = None
     end_of: EndOf | None = None
+    #: As it lies there, to be dropped if it still does.
+    tombstone: tuple[bytes, bytes] = (b"", b"")
 
     @classmethod
     def read(cls, name: SessionName, fields: Any, ttl: int) -> _Found:
         if isinstance(fields, list):
             words = dict(zip(fields[::2], fields[1::2], strict=True))
             if words.get(b"~") == PENDING_END:
-                return cls(name, end_of=_end_of(words))
+                return cls(name, ttl, end_of=EndOf.read(words), tombstone=_words_of(words))
         try:
             return cls(name, ttl, parse_session(name, fields, ttl))
         except InvalidValue:
@@ -174,7 +175,7 @@ def _to_database(
         state = states.get(item.name.digest)
         if item.end_of is not None:
             if (yield from _end(homes, item, item.end_of, state)):
-                told.append((item, _drop(naming, item.name, 0)))
+                told.append((item, _drop(naming, item.name, 0, *item.tombstone)))
         elif item.stored is None or not item.stored.pending:
             told.append((item, _handed(naming, item.name, 0, 0, has_newer=False, pending={})))
         elif isinstance(state, InvalidValue):
@@ -207,13 +208,6 @@ def _states(
     return states
 
 
-def _end_of(words: dict[bytes, bytes]) -> EndOf:
-    """Return what a tombstone says; one that is damaged ends the session whatever its KEY is."""
-    key, stamp = words.get(b"~k", b""), words.get(b"~e", b"0")
-    is_whole = re.fullmatch(rb"[A-Za-z0-9_-]{%d}" % KEY_CHARACTERS, key) and len(stamp) < 19
-    return EndOf(key.decode(), int(stamp)) if is_whole and stamp.isdigit() else EndOf()
-
-
 def _end(
     homes: Homes, item: _Found, end_of: EndOf, state: rows.State | InvalidValue | None
 ) -> Operation[bool]:
@@ -224,15 +218,18 @@ def _end(
     """
     digest = item.name.digest
     if not isinstance(state, rows.State):
-        yield from ask_database(homes, rows.end_unknown, [digest], cache_stale=False)
+        # Marked: if the server that it was read from is superseded, the cache in use does not know.
+        yield from ask_database(
+            homes, rows.end_unknown, [digest], cache_stale=True, seconds=item.ttl
+        )
         return True
     if state.is_ended:
         return True
     key = state.row.key
-    if end_of.key and stamp_of_key(end_of.key) < stamp_of_key(key) < end_of.stamp:
+    if end_of.key and stamp_of_key(end_of.key) < stamp_of_key(key) < end_of.ended:
         return True
     ended: rows.Ended = yield from ask_database(
-        homes, rows.end, [digest], cache_stale=False, key=key
+        homes, rows.end, [digest], cache_stale=True, key=key
     )
     return bool(ended.sids)
 
@@ -309,8 +306,12 @@ def _dropped(naming: Naming, name: SessionName, version: int, state: Any) -> Com
     return run(scripts.BEHIND, _keys(naming, name), words)
 
 
-def _drop(naming: Naming, name: SessionName, version: int) -> Command:
-    return run(scripts.DROP, _keys(naming, name), (name.sid, version))
+def _drop(naming: Naming, name: SessionName, version: int, *tombstone: bytes) -> Command:
+    return run(scripts.DROP, _keys(naming, name), (name.sid, version, *tombstone))
+
+
+def _words_of(fields: Mapping[bytes, bytes]) -> tuple[bytes, bytes]:
+    return fields.get(b"~k", b""), fields.get(b"~e", b"")
 
 
 def _keys(naming: Naming, name: SessionName) -> tuple[str, str, str]:

@@ -43,6 +43,10 @@ T = TypeVar("T")
 
 #: How often a process looks for hashes that others could not change.
 RECONCILE_SECONDS = 1.0
+#: How often it looks whether anything waits in the cache that nobody else hands over any more; each
+#: time in some of the buckets.
+SEARCH_SECONDS = 15.0
+_SEARCHED_BUCKETS = 32
 #: After an outage it looks at each access for so long: others may still leave the cache alone.
 AFTERMATH_SECONDS = 2 * LONGEST_PAUSE_SECONDS
 #: After its outage the database is not believed without the cache for so long: others leave it
@@ -138,6 +142,8 @@ class Homes:
         self._origins: dict[int, bytes] = {}
         self._clocks: dict[int, ServerClock] = {}
         self._waiting: dict[SessionName, None] = {}
+        self._next_search = time.monotonic() + SEARCH_SECONDS
+        self._searched = 0
 
     @property
     def is_partly_down(self) -> bool:
@@ -264,6 +270,16 @@ class Homes:
                 # Another thread took the last one.
                 break
         return names
+
+    def buckets_to_search(self, buckets: int) -> range:
+        """Return in which buckets one caller is to look for what waits; mostly in none."""
+        now = time.monotonic()
+        if now < self._next_search or self.cache.is_open or self.database.is_open:
+            return range(0)
+        self._next_search = now + SEARCH_SECONDS
+        first = self._searched % buckets
+        self._searched = first + _SEARCHED_BUCKETS
+        return range(first, min(first + _SEARCHED_BUCKETS, buckets))
 
     def give_another_chance(self) -> None:
         """Ask both again at once, whatever they did before."""

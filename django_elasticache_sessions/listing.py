@@ -200,10 +200,11 @@ def _of_user(
             continue
         names = [naming.from_sid(sid) for sid in map(_text, sids) if is_sid(sid)]
         for batch in _batches(names):
-            of_tag = yield from _of_tag(naming, tag, batch, wanted)
-            found += of_tag
-            seen = {item.stored.name for item in of_tag}
-            left = [name for name in batch if name not in seen]
+            there = yield from describe(naming, batch, wanted=wanted)
+            found += [item for item in there if item.stored.user_tag == tag]
+            # One that is there may be becoming this user's just now: its entry stays.
+            alive = {item.stored.name for item in there}
+            left = [name for name in batch if name not in alive]
             if left:
                 has_dropped = True
                 found += yield from _drop(naming, tag, left, wanted)

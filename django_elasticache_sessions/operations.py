@@ -23,7 +23,8 @@ from .exceptions import (
     SessionStoreUnavailable,
 )
 from .fields import MAX_FIELDS, METADATA_PREFIX, loaded_name, stored_name
-from .keys import KEY_CHARACTERS, Naming, SessionName
+from .keys import KEY_CHARACTERS, Naming, SessionName, stamp_of_key
+from .stamps import new_stamp
 from .texts import Text
 
 Word: TypeAlias = bytes | str | int
@@ -79,6 +80,8 @@ _METADATA = re.compile(
     rb"(?: @(\S+) (\d{1,18}))?(?: .*)?" % KEY_CHARACTERS,
     re.DOTALL,
 )
+_KEY = re.compile(rb"[A-Za-z0-9_-]{%d}" % KEY_CHARACTERS)
+_TIMES = re.compile(rb"\d{1,18} \d{1,18} \d{1,18}")
 #: Stands in a hash whose session was ended while the database was unavailable.
 PENDING_END = b"x p"
 #: Before the name of what a row lacks; its value is the stamp of that write.
@@ -173,10 +176,37 @@ class Save(NamedTuple):
 
 
 class EndOf(NamedTuple):
-    """What an end that waits for the database belongs to: a KEY (empty for any), and its stamp."""
+    """What an end that waits for the database belongs to.
+
+    `key` is a KEY, empty for any; `times` has its stamp, that of the end, and the session's
+    creation time in microseconds.
+    """
 
     key: str = ""
-    stamp: int = 0
+    times: str = ""
+
+    @classmethod
+    def of(cls, stored: StoredSession) -> EndOf:
+        """Return that of an end that happens now, by who has loaded the session."""
+        ended = new_stamp(stored.clock)
+        return cls(stored.key, f"{stamp_of_key(stored.key)} {ended} {stored.created}")
+
+    @classmethod
+    def read(cls, fields: Mapping[bytes, bytes]) -> EndOf:
+        """Return what a tombstone says; one that is damaged is of any KEY."""
+        key, times = fields.get(b"~k", b""), fields.get(b"~e", b"")
+        is_whole = _KEY.fullmatch(key) and _TIMES.fullmatch(times)
+        return cls(key.decode(), times.decode()) if is_whole else cls()
+
+    @property
+    def ended(self) -> int:
+        """The stamp of the end."""
+        return int(self.times.split(" ")[1])
+
+    @property
+    def created(self) -> int:
+        """The session's creation time, in microseconds."""
+        return int(self.times.split(" ")[2])
 
 
 class Outpaced(NamedTuple):
@@ -256,6 +286,9 @@ def save(naming: Naming, stored: StoredSession, change: Save) -> Operation[int |
     taken_over = parse_session(name, fields, ttl)
     if taken_over is None:
         return MISSING
+    if change.ttl <= 0:
+        has_ended = yield from delete(naming, taken_over._replace(key=stored.key))
+        return taken_over.version if has_ended else MISSING
     return (yield from _save_beside(naming, taken_over._replace(key=stored.key), change))
 
 

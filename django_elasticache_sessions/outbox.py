@@ -24,7 +24,6 @@ from .operations import (
     StoredSession,
     run,
 )
-from .stamps import new_stamp
 from .texts import Text
 
 T = TypeVar("T")
@@ -99,12 +98,12 @@ def end(
     Of one session as it was loaded, `False` where it has another KEY by now. Raises
     `SessionStoreUnavailable` where nobody can tell.
     """
-    end_of = EndOf(stored.key, new_stamp(stored.clock)) if stored else EndOf()
+    end_of = EndOf.of(stored) if stored else EndOf()
     commands = end_commands(
         naming, portions(names), keep_seconds=operations.TOMBSTONE_SECONDS, end_of=end_of
     )
     replies = yield from _ask(homes, tuple(commands), names[0].bucket)
-    codes = [code for reply in replies for code in reply[1::2]]
+    codes = [code for reply in replies for code in reply[1::3]]
     if OTHER_KEY_MAYBE in codes:
         raise SessionStoreUnavailable(_NEITHER)
     for name in names:
@@ -156,6 +155,18 @@ def drain_all(homes: Homes, naming: Naming, *, batch_size: int) -> Operation[int
                 left = yield from hand_over(homes, naming, names[start : start + batch_size])
                 drained += len(names[start : start + batch_size]) - len(left)
     return drained
+
+
+def search(homes: Homes, naming: Naming, most: int) -> Operation[list[SessionName]]:
+    """Return a few sessions that wait and that nobody may remember, now and then."""
+    buckets = homes.buckets_to_search(naming.buckets)
+    if not buckets:
+        return []
+    try:
+        found = yield from _waiting(homes, naming, dict.fromkeys(buckets, b"0"), most)
+    except SessionStoreUnavailable:
+        return []
+    return found[:most]
 
 
 def count_waiting(homes: Homes, naming: Naming) -> Operation[int]:

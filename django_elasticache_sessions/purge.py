@@ -19,7 +19,7 @@ from .exceptions import ForeignType, SessionStoreUnavailable
 from .homes import ask_database, get_homes
 from .keys import Naming, SessionName, is_sid, portions
 from .live import get_store_class
-from .operations import CLOCK, Operation, run
+from .operations import CLOCK, TOMBSTONE_SECONDS, Operation, run
 from .rows import NEVER, Conditions
 from .signals import announce_ends
 
@@ -208,9 +208,15 @@ class _Purge:
                 (
                     portion[0].index_key,
                     self.naming.events(portion[0].bucket),
+                    self.naming.pending_set(portion[0].bucket),
                     *(name.hash_key for name in portion),
                 ),
-                (int(self.dry_run), *conditions.words(), *(name.sid for name in portion)),
+                (
+                    int(self.dry_run),
+                    *conditions.words(),
+                    TOMBSTONE_SECONDS,
+                    *(name.sid for name in portion),
+                ),
             )
             for portion in found_in
         )

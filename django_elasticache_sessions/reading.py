@@ -39,6 +39,7 @@ from .operations import (
     ORIGIN,
     PENDING_END,
     Command,
+    EndOf,
     NewSession,
     Operation,
     StoredSession,
@@ -81,10 +82,10 @@ def cached_now(homes: Homes, name: SessionName) -> Operation[StoredSession | Non
     return seen.stored
 
 
-def note_row(homes: Homes, naming: Naming, name: SessionName, version: int) -> Operation[None]:
-    """Have a hash fall behind that does not show a version of its row."""
+def note_row(homes: Homes, naming: Naming, name: SessionName, version: int) -> Operation[bool]:
+    """Have a hash fall behind that does not show a version of its row; `False` where it cannot."""
     command = run(scripts.BEHIND, outbox.keys_of(naming, name), (name.sid, version, 0))
-    yield from try_cache(homes, (command,))
+    return (yield from try_cache(homes, (command,))) is not None
 
 
 def creation(homes: Homes, naming: Naming, name: SessionName, new: NewSession) -> Operation[None]:
@@ -114,6 +115,7 @@ class _Seen:
     stored: StoredSession | None = None
     origin: bytes = b""
     ended: SessionName | None = None
+    end_of: EndOf = EndOf()  # noqa: RUF009 - It is a constant.
     is_rejected: bool = False
 
 
@@ -134,7 +136,7 @@ class _Reading:
     def read(self) -> Operation[StoredSession | None]:
         if may_be_changed() and (yield from self._is_changed_in_transaction()):
             return (yield from self._from_row())
-        for attempt in range(_ATTEMPTS):
+        for _ in range(_ATTEMPTS):
             try:
                 seen = yield from self._look()
                 lease = None if seen.stored or seen.ended else (yield from self._lease(seen))
@@ -144,11 +146,11 @@ class _Reading:
             except SessionStoreUnavailable:
                 return (yield from self._without_cache())
             if seen.ended:
-                if (yield from self._is_ended(seen.ended)):
+                if (yield from self._is_ended(seen.ended, seen.end_of)):
                     return None
                 continue
             if seen.stored:
-                found = yield from self._examine(seen.stored, seen.origin, attempt)
+                found = yield from self._examine(seen.stored, seen.origin)
                 if found is not None:
                     return found.stored
                 continue
@@ -178,18 +180,18 @@ class _Reading:
         is_marked = self.homes.has_marked_session(cached.name.digest)
         return is_marked or self.homes.is_partly_down
 
-    def _is_ended(self, name: SessionName) -> Operation[bool]:
-        """Tell the database of an end that it was not told; unless the KEY was rotated since."""
+    def _is_ended(self, name: SessionName, end_of: EndOf) -> Operation[bool]:
+        """Tell the database of an end that it was not told; it may be of a KEY before this one."""
         try:
             yield from hand_over(self.homes, get_configuration().naming, (name,))
         except SessionStoreUnavailable:
-            return True
+            if not end_of.key or self.is_mine(_ended_session(name, end_of)):
+                return True
+            raise
         found: rows.Loaded = yield from ask_database(self.homes, rows.load, (name.digest,))
         return not found.rows
 
-    def _examine(
-        self, cached: StoredSession, origin: bytes, attempt: int
-    ) -> Operation[_Seen | None]:
+    def _examine(self, cached: StoredSession, origin: bytes) -> Operation[_Seen | None]:
         """Return what is to be used in the place of a hash; `None` to look at it once more."""
         is_of_here = cached.origin == origin
         if cached.pending:
@@ -212,7 +214,7 @@ class _Reading:
                 raise
             if not left and (yield from is_open(self.homes.database_alias)):
                 # The cache is told after the commit: until then the row is what is known here.
-                return (yield from self._refresh(cached, is_last=False))
+                return (yield from self._refresh(cached))
             # What the database refuses is served from where it is.
             return _Seen(cached) if is_good and left else None
         if not cached.origin and get_configuration().is_after_cache_engine:
@@ -222,7 +224,7 @@ class _Reading:
             if self.is_mine(cached):
                 return _Seen(cached)
             return (yield from self._under_another_key(cached))
-        return (yield from self._refresh(cached, is_last=attempt >= _ATTEMPTS - 2))
+        return (yield from self._refresh(cached))
 
     def _may_wait(self, cached: StoredSession) -> Operation[bool]:
         if (yield from is_open(self.homes.database_alias)):
@@ -241,7 +243,7 @@ class _Reading:
         yield from note_row(self.homes, naming, cached.name, row.version)
         return _Seen(row)
 
-    def _refresh(self, cached: StoredSession, *, is_last: bool) -> Operation[_Seen | None]:
+    def _refresh(self, cached: StoredSession) -> Operation[_Seen | None]:
         """Have a hash show its row; `None` where somebody has changed it meanwhile."""
         row, ttl, is_committed = yield from self._row((cached.name,))
         keys = outbox.keys_of(get_configuration().naming, cached.name)
@@ -258,8 +260,8 @@ class _Reading:
                 row.name.sid,
                 ttl,
                 row.version,
-                int(is_last),
                 cached.version,
+                cached.behind,
                 _metadata(row),
                 self.homes.mark(row.name.bucket),
                 *operations.pairs(row.fields),
@@ -353,15 +355,21 @@ def _fill_later(name: SessionName) -> Operation[None]:
 
 
 def _hand_over_waiting(homes: Homes) -> Operation[None]:
-    """Bring a few sessions into the database that this process could not save there."""
+    """Bring a few sessions into the database that were saved in the cache alone.
+
+    Those that this process remembers, and now and then those of others: who saved them may have
+    been killed.
+    """
+    naming = get_configuration().naming
     names = homes.take_waiting(_HAND_OVER_SESSIONS)
+    names += yield from outbox.search(homes, naming, _HAND_OVER_SESSIONS)
     if not names:
         return
     if (yield from is_open(homes.database_alias)):
         left: Sequence[SessionName] = names
     else:
         try:
-            left = yield from hand_over(homes, get_configuration().naming, names)
+            left = yield from hand_over(homes, naming, names)
         except SessionStoreUnavailable:
             left = names
     for name in left:
@@ -386,7 +394,8 @@ def _look(homes: Homes, names: tuple[SessionName, ...]) -> Operation[_Seen]:
         if not homes.trusts(origin):
             yield from meet(homes, name.bucket)
         if _is_end(fields):
-            return _Seen(ended=name)
+            words = dict(zip(fields[::2], fields[1::2], strict=True))
+            return _Seen(ended=name, end_of=EndOf.read(words))
         try:
             stored = parse_session(name, fields, ttl)
         except InvalidValue as problem:
@@ -396,6 +405,10 @@ def _look(homes: Homes, names: tuple[SessionName, ...]) -> Operation[_Seen]:
         if stored:
             return _Seen(stored, homes.origin_of(stored))
     return _Seen(is_rejected=is_rejected)
+
+
+def _ended_session(name: SessionName, end_of: EndOf) -> StoredSession:
+    return StoredSession(name, end_of.created, 0, 0, 0, "", end_of.key, {})
 
 
 def _is_end(fields: Any) -> bool:

@@ -317,9 +317,12 @@ def end(
 
 
 def end_unknown(
-    connection: BaseDatabaseWrapper, sids: Iterable[bytes], *, cache_stale: bool
+    connection: BaseDatabaseWrapper, sids: Iterable[bytes], *, cache_stale: bool, seconds: int = 0
 ) -> None:
-    """End sessions for good that need not have a row; a statement inserts a thousand."""
+    """End sessions for good that need not have a row; a statement inserts a thousand.
+
+    `seconds` is how long a copy of any of them could live, where that is known.
+    """
     cache_stale = cache_stale or connection.in_atomic_block
     query = sql(
         connection,
@@ -337,7 +340,7 @@ def end_unknown(
                 for sid in portion
                 for word in inserted(
                     connection,
-                    Content(sid, ended_seconds(), 0, "", "", {}, 0),
+                    Content(sid, max(seconds, ended_seconds()), 0, "", "", {}, 0),
                     cache_stale=cache_stale,
                 )
             ]

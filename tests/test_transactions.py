@@ -16,7 +16,7 @@ from django.contrib.sessions.backends.base import UpdateError
 from django.db import connections, transaction
 from django.test import AsyncClient, Client, TestCase
 
-from django_elasticache_sessions import breaker, homes, outbox, transactions
+from django_elasticache_sessions import breaker, homes, live, outbox, transactions
 from django_elasticache_sessions.backends.cached_db import SessionStore
 from django_elasticache_sessions.conf import get_configuration
 from django_elasticache_sessions.drivers import origin, sync
@@ -77,6 +77,20 @@ def saved(**data: object) -> str:
 
 def content(session_key: object) -> dict[str, Any]:
     return dict(SessionStore(str(session_key)).items())
+
+
+def test_a_logout_after_an_end_of_the_same_transaction_is_rolled_back_with_it(alias, valkey):
+    key = saved(a=1, **{SESSION_KEY: "7"})
+    session = SessionStore(key)
+    session["b"] = 2
+    session.save()
+    with rolled_back(alias):
+        live.end_for_user("7")
+        session.flush()
+    assert content(key) == {"a": 1, SESSION_KEY: "7", "b": 2}
+    naming = get_configuration().naming
+    [entry] = valkey.zrange(naming.user_index(naming.user("7")), 0, -1)
+    assert entry.decode() == naming.session(key).sid
 
 
 def test_a_broken_transaction_costs_nobody_the_cache(alias):

@@ -26,11 +26,16 @@ local function is_free(words)
 end
 
 local function follow(twin, words)
+  local after = tonumber(words[3])
   if not is_free(words) then
-    fall_behind(KEYS[1], twin, tonumber(words[3]))
+    fall_behind(KEYS[1], twin, after)
     return
   end
-  twin.base = tonumber(words[3])
+  if twin.behind > twin.base and twin.behind <= after then
+    -- What it lacked has come, save by save.
+    twin.behind = 0
+  end
+  twin.base = after
   twin.clock = math.max(twin.clock, tonumber(words[4]))
   if words[6] ~= '=' then
     twin.user = words[6]
@@ -46,18 +51,17 @@ local function follow(twin, words)
   enter(KEYS[2], now + words[5], words[1], twin.user)
 end
 
--- Keep a save that came before the one that it goes on top of. A hash that is behind for another
--- reason waits for none.
+-- The hash is behind a save that came before the one that it goes on top of. That save is kept until
+-- then, unless it is a touch, too large or too far ahead.
 local function keep_early(twin, words)
-  local after, packed = tonumber(words[3]), cmsgpack.pack(words)
-  if after - twin.base > MOST_EARLY or #packed > MOST_EARLY_BYTES
-      or (twin.behind > 0 and not has_early(KEYS[1])) then
-    fall_behind(KEYS[1], twin, after)
-    return
+  local before, after = tonumber(words[2]), tonumber(words[3])
+  if before < after and after - twin.base <= MOST_EARLY then
+    local packed = cmsgpack.pack(words)
+    if #packed <= MOST_EARLY_BYTES then
+      redis.call('HSET', KEYS[1], '~+' .. words[2], packed)
+    end
   end
-  redis.call('HSET', KEYS[1], '~+' .. words[2], packed)
-  twin.behind = math.max(twin.behind, after)
-  note(KEYS[1], twin)
+  fall_behind(KEYS[1], twin, after)
 end
 
 -- Do what was kept and can be done by now.
@@ -71,11 +75,8 @@ local function catch_up(twin)
     redis.call('HDEL', KEYS[1], name)
     local is_good, words = pcall(cmsgpack.unpack, packed)
     if not is_good or type(words) ~= 'table' or words[2] ~= string.sub(name, 3) then
-      fall_behind(KEYS[1], twin, twin.behind)
       return
     end
-    local behind = twin.behind
-    twin.behind = tonumber(words[3]) == behind and 0 or behind
     follow(twin, words)
   end
 end

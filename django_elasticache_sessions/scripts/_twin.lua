@@ -27,34 +27,18 @@ local function note(hash, twin)
     twin.base, twin.user, twin.key, twin.clock, twin.origin, twin.behind, twin.more))
 end
 
-local function names_of(hash, prefix)
-  local found, names = {}, redis.call('HKEYS', hash)
-  for i = 1, #names do
-    if string.sub(names[i], 1, #prefix) == prefix then
-      found[#found + 1] = names[i]
-    end
-  end
-  return found
+-- The hash does not show this version of its row, or not all of it.
+local function fall_behind(hash, twin, version)
+  twin.behind = math.max(twin.behind, version)
+  note(hash, twin)
 end
 
 local function has_pending(hash)
-  return #names_of(hash, '~!') > 0
-end
-
--- Whether anything is kept that came too early: then the hash is behind for no other reason.
-local function has_early(hash)
-  return #names_of(hash, '~+') > 0
-end
-
--- The hash does not show this version of its row, or not all of it.
-local function fall_behind(hash, twin, version)
-  if twin.behind > 0 then
-    for _, name in ipairs(names_of(hash, '~+')) do
-      redis.call('HDEL', hash, name)
+  local names = redis.call('HKEYS', hash)
+  for i = 1, #names do
+    if string.sub(names[i], 1, 2) == '~!' then
+      return true
     end
   end
-  if twin.behind < version then
-    twin.behind = version
-  end
-  note(hash, twin)
+  return false
 end

@@ -1,9 +1,11 @@
 -- Drop a hash whose row is not there any more.
 -- KEYS: session hash, live index, pending set.
--- ARGV: sid, the version of the row that it showed; 0 for an end that the database knows by now.
+-- ARGV: sid, the version of the row that it showed; or 0 for an end that the database knows by now, and
+--       the tombstone's KEY and times.
 -- Reply: 1 dropped, 0 not.
 local ended = is_ended(KEYS[1])
-if ARGV[2] == '0' and not ended then
+if ARGV[2] == '0' and not (ended and (redis.call('HGET', KEYS[1], '~k') or '') == ARGV[3]
+    and (redis.call('HGET', KEYS[1], '~e') or '') == ARGV[4]) then
   return 0
 end
 if ARGV[2] ~= '0' then

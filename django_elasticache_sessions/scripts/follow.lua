@@ -17,7 +17,10 @@ local before, after = tonumber(ARGV[2]), tonumber(ARGV[3])
 if twin.base == before then
   follow(twin, ARGV)
   catch_up(twin)
-elseif twin.base < before and before < after then
+elseif twin.base < before then
   keep_early(twin, ARGV)
+elseif before < after and tonumber(ARGV[4]) > twin.clock and twin.origin ~= '' then
+  -- The row is at a version that it had once before: the database lost what this hash has.
+  fall_behind(KEYS[1], twin, twin.base)
 end
 return twin.base >= after and twin.behind == 0 and 1 or 0

@@ -1,7 +1,7 @@
 -- Have a hash show its row, unless it shows a later version, or holds what the row lacks.
 -- KEYS: session hash, live index.
--- ARGV: sid, ttl in seconds, the row's version, 1 where the database went back to an earlier one, the
---       version that the hash had when it was read, metadata, the server's mark, then field, value, ...
+-- ARGV: sid, ttl in seconds, the row's version, the version that the hash had when it was read, before
+--       the row, and the one that it was behind, metadata, the server's mark, then field, value, ...
 -- Reply: 1 it does now, 0 not, -1 who asks has not met this server yet.
 if not is_of_here(ARGV[7]) then
   return -1
@@ -16,11 +16,14 @@ if not twin or has_pending(KEYS[1]) then
 end
 if twin.origin == '' then
   -- The cache engine made it, which counts its own saves.
-  if twin.base ~= tonumber(ARGV[5]) then
+  if twin.base ~= tonumber(ARGV[4]) then
     return 0
   end
-elseif ARGV[4] == '0' and version < math.max(twin.base, twin.behind) then
-  return 0
+elseif version < math.max(twin.base, twin.behind) then
+  -- An older row is one that others have changed since it was read; or else the database went back.
+  if twin.base ~= tonumber(ARGV[4]) or twin.behind ~= tonumber(ARGV[5]) then
+    return 0
+  end
 end
 redis.call('UNLINK', KEYS[1])
 redis.call('HSET', KEYS[1], '~', string.format('%s @%s 0%s', ARGV[6], ARGV[7], twin.more))

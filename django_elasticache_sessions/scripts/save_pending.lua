@@ -2,10 +2,12 @@
 -- KEYS: session hash, live index, pending set.
 -- ARGV: sid, the session's KEY, the server's mark (* for any server, and whatever the row is like), the most that may wait in the pending set (0: any
 --       number), stamp, ttl in seconds, user, new KEY, created ('=' for the same), then as in merge().
--- Reply: 0 the session has ended, or has another KEY, -1 it is not here, or not as its row, -2 too
---        many wait, {its clock} where that is not before the stamp, else its version, or 1.
+-- Reply: 0 the session has ended, or has another KEY, -1 it is not here, or not as its row, or only the
+--        database can tell whether it has ended, -2 too many wait, {its clock} where that is not before
+--        the stamp, else its version, or 1.
 if is_ended(KEYS[1]) then
-  return 0
+  local key = redis.call('HGET', KEYS[1], '~k') or ''
+  return (key == '' or key == ARGV[2]) and 0 or -1
 end
 local twin = open(KEYS[1])
 if not twin or (ARGV[3] ~= '*'

@@ -132,6 +132,54 @@ KNOWN = {
         switches=(Switch((1, 1, 4), 2),),
         faults=(Fault((0, 0, 3), "split", 2), Fault((1, 0, 0), "jump", 4000)),
     ),
+    "a logout under an old key takes the place of another one's tombstone": Schedule(
+        actors=((Op("logout"),), (Op("rotate"), Op("logout"))),
+        switches=(Switch((0, 0, 3), 1),),
+        faults=(Fault((1, 1, 0), "database away"),),
+    ),
+    "a logout under an old key takes the place of staff's tombstone": Schedule(
+        actors=((Op("end"),), (Op("rotate"),), (Op("logout"),)),
+        switches=(Switch((0, 0, 0), 2), Switch((2, 0, 3), 1)),
+        faults=(Fault((1, 0, 3), "cache away", 1), Fault((2, 0, 3), "database away", 0)),
+        processes=(0, 1, 0),
+    ),
+    "a second logout under the same key takes the place of the first": Schedule(
+        actors=((Op("logout"),), (Op("rotate"),), (Op("logout"),)),
+        switches=(Switch((0, 0, 0), 2), Switch((2, 0, 3), 0)),
+        faults=(Fault((1, 0, 0), "cache away", 1), Fault((0, 0, 1), "database away", 0)),
+        processes=(0, 1, 0),
+    ),
+    "a logout that finds its row ended does not say that the cache was not told": Schedule(
+        actors=((Op("logout"),), (Op("logout"),)),
+        switches=(Switch((0, 0, 0), 1), Switch((1, 0, 3), 0)),
+        faults=(Fault((0, 0, 3), "killed after"), Fault((1, 0, 3), "cache away", 1)),
+    ),
+    "a touch in a transaction takes away another's mark": Schedule(
+        actors=((Op("load"), Op("begin"), Op("touch"), Op("commit")), (Op("save"),)),
+        switches=(Switch((0, 1, 0), 1),),
+        faults=(Fault((1, 0, 3), "cache away", 1),),
+    ),
+    "what drops a tombstone drops a newer one": Schedule(
+        actors=((Op("logout"),), (Op("rotate"), Op("load")), (Op("end"),)),
+        switches=(Switch((0, 0, 3), 1), Switch((1, 1, 0), 0), Switch((1, 1, 3), 2)),
+        faults=(
+            Fault((1, 1, 0), "evict", 0),
+            Fault((1, 1, 0), "database away", 0),
+            Fault((2, 0, 0), "database away", 2),
+        ),
+    ),
+    "a refresh that lost often enough is forced": Schedule(
+        actors=((Op("load"),), *((Op("save"),) for _ in range(6)), (Op("save", 0, "b"),)),
+        processes=(0,) * 8,
+        switches=(
+            Switch((0, 0, 0), 1),
+            Switch((1, 0, 3), 2),
+            *(Switch((number, 0, 1), number + 1) for number in range(2, 7)),
+            Switch((7, 0, 1), 1),
+            Switch((1, 0, 4), 2),
+            *(Switch((0, 0, 3 * number - 1), number + 2) for number in range(1, 6)),
+        ),
+    ),
     "a session is taken for synchronized while the database is left alone": Schedule(
         actors=((Op("synchronize"), Op("save", 1)), (), (Op("begin"), Op("save", 1))),
         faults=(Fault((0, 0, 2), "refused"), Fault((2, 1, 3), "evict", 1)),

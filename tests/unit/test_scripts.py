@@ -822,18 +822,38 @@ def test_what_is_no_session_is_not_described(store):
 def test_a_purge_ends_what_is_as_asked_for(store, dry, saved_until, created_until, whose, ended):
     create(store, created=2_000_000, user="tag")
     create(store, name=NEW_HASH, sid=NEW_SID, created=2_000_000)
-    keys, conditions = (INDEX, EVENTS, HASH, NEW_HASH), (dry, saved_until, created_until, whose)
-    assert run(store, PURGE, keys, *conditions, SID, NEW_SID) == ended
+    keys = (INDEX, EVENTS, PENDING, HASH, NEW_HASH)
+    words = (dry, saved_until, created_until, whose, TOMBSTONE_SECONDS, SID, NEW_SID)
+    assert run(store, PURGE, keys, *words) == ended
     there = [tag == 0 or dry == 1 for tag in ended]
     assert [bool(store.exists(key)) for key in (HASH, NEW_HASH)] == there
     assert [store.zscore(INDEX, sid) is not None for sid in (SID, NEW_SID)] == there
 
 
+@pytest.mark.parametrize("step", ["purge", "delete"])
+def test_an_end_of_a_session_that_has_a_row_waits_for_the_database(store, step):
+    create(store, user="tag", ttl=5 * TOMBSTONE_SECONDS)
+    give_row(store)
+    for _ in range(2):
+        # A second time changes nothing.
+        if step == "delete":
+            delete(store)
+        else:
+            keys = (INDEX, EVENTS, PENDING, HASH)
+            run(store, PURGE, keys, 0, 9e15, 9e15, "*", TOMBSTONE_SECONDS, SID)
+        assert store.hgetall(HASH) == {b"~": b"x p"}
+        # For as long as a copy of it could live.
+        assert store.ttl(HASH) > 4 * TOMBSTONE_SECONDS
+        assert store.smembers(PENDING) == {SID.encode()}
+        assert not store.exists(INDEX)
+
+
 def test_a_purge_takes_out_what_is_gone_and_leaves_what_is_no_session(store):
     store.zadd(INDEX, {SID: 9e9, NEW_SID: 9e9})
     store.set(NEW_HASH, "planted")
-    keys = (INDEX, EVENTS, HASH, NEW_HASH)
-    assert run(store, PURGE, keys, 0, 9e15, 9e15, "*", SID, NEW_SID) == [-1, 0]
+    keys = (INDEX, EVENTS, PENDING, HASH, NEW_HASH)
+    words = (0, 9e15, 9e15, "*", TOMBSTONE_SECONDS, SID, NEW_SID)
+    assert run(store, PURGE, keys, *words) == [-1, 0]
     assert store.zrange(INDEX, 0, -1) == [NEW_SID.encode()]
     assert store.get(NEW_HASH) == b"planted"
 
@@ -861,13 +881,13 @@ def test_what_is_no_session_is_not_indexed(store):
 COMMANDS = {
     "create": {"exists", "expire", "hget", "hset", "time", "unlink", "zadd", "zrange", "zrem"},
     "save": {"expire", "hdel", "hget", "hkeys", "hset", "time", "unlink", "zadd", "zrem"},
-    "delete": {"expire", "hget", "hset", "sadd", "type", "unlink", "zrem"},
+    "delete": {"expire", "hget", "hset", "sadd", "ttl", "type", "unlink", "zrem"},
     "index_user": {"expire", "time", "ttl", "type", "unlink", "zadd", "zrange", "zrem"},
     "prune": {"time", "zrange", "zrem"},
     "rekey": {"hget", "hset"},
     "count": {"time", "zcount"},
     "describe": {"hkeys", "hmget", "hstrlen", "ttl", "type"},
-    "purge": {"hget", "type", "unlink", "zrem"},
+    "purge": {"expire", "hget", "hset", "sadd", "ttl", "type", "unlink", "zrem"},
     "reindex": {"hget", "time", "ttl", "type", "unlink", "zadd"},
 }
 KEYS = {
@@ -877,7 +897,7 @@ KEYS = {
     "rekey": (HASH,),
     "count": (INDEX,),
     "describe": (HASH,),
-    "purge": (INDEX, EVENTS, HASH),
+    "purge": (INDEX, EVENTS, PENDING, HASH),
 }
 
 
@@ -921,7 +941,8 @@ def every_branch_of(script: str, store: redis.Redis, app: redis.Redis) -> None:
             run(app, DESCRIBE, (HASH,), "~", "a")
         case "purge":
             create(store)
-            run(app, PURGE, (INDEX, EVENTS, HASH), 0, 9e15, 9e15, "*", SID)
+            give_row(store)
+            run(app, PURGE, (INDEX, EVENTS, PENDING, HASH), 0, 9e15, 9e15, "*", 5, SID)
         case "reindex":
             create(store)
             store.set(INDEX, "planted")

@@ -27,7 +27,9 @@ HASH, OTHER = f"session:{{7}}:{SID}", f"session:{{7}}:{OTHER_SID}"
 INDEX, PENDING, EVENTS = "session:{7}:live", "session:{7}:pending", "session:events:{7}"
 KEY, NEW_KEY = "k" * 30, "n" * 30
 TTL, TOKEN, STAMP = 100, "token", 2**47
-TOMBSTONE = {"~": "x p", "~k": KEY, "~e": str(STAMP)}
+#: When a KEY was made, its session ended and was created.
+TIMES = f"7 {STAMP} 5"
+TOMBSTONE = {"~": "x p", "~k": KEY, "~e": TIMES}
 
 
 class Twin:
@@ -97,15 +99,17 @@ class Twin:
     def behind(self, version: int, *, ended: int = 0) -> object:
         return self.run(BEHIND, (HASH, INDEX, PENDING), SID, version, ended)
 
-    def drop(self, version: int) -> object:
-        return self.run(DROP, (HASH, INDEX, PENDING), SID, version)
+    def drop(self, version: int, key: str = KEY, times: str = TIMES) -> object:
+        return self.run(DROP, (HASH, INDEX, PENDING), SID, version, key, times)
 
-    def end(self, seconds: int = 0, *, key: str = "") -> object:
-        return self.run(END, (INDEX, PENDING, EVENTS, HASH), seconds, key, STAMP, SID)
+    def end(self, seconds: int = 0, *, key: str = "", times: str = TIMES) -> object:
+        return self.run(END, (INDEX, PENDING, EVENTS, HASH), seconds, key, times, SID)
 
-    def refresh(self, version: int, *, went_back: int = 0, seen: int = 1, **fields: str) -> object:
+    def refresh(
+        self, version: int, *, seen: int = 1, seen_behind: int = 0, **fields: str
+    ) -> object:
         words = (self.metadata(version, STAMP), self.mark, *pairs(fields))
-        return self.run(REFRESH, (HASH, INDEX), SID, TTL, version, went_back, seen, *words)
+        return self.run(REFRESH, (HASH, INDEX), SID, TTL, version, seen, seen_behind, *words)
 
     def add_word(self, words: str = " later words") -> None:
         text = self.client.hget(HASH, "~").decode()
@@ -267,8 +271,24 @@ class TestFollow:
 
     def test_of_an_earlier_version_changes_nothing(self, filled):
         before = filled.everything()
-        assert filled.follow(0, 1, a="x") == 1
+        assert filled.follow(0, 1, stamp=5, a="x") == 1
         assert filled.everything() == before
+
+    @pytest.mark.parametrize("version", [2, 3])
+    def test_newer_than_a_version_that_it_should_have_shows_that_the_database_went_back(
+        self, filled, version
+    ):
+        filled.follow(1, 2, a="x")
+        filled.follow(2, 3, stamp=STAMP + 1, a="y")
+        assert filled.follow(version - 1, version, stamp=STAMP + 2, a="z") == 0
+        assert (filled.version, filled.lacks) == (3, 3)
+        assert filled.fields == {"a": "y", "b": "2"}
+
+    def test_of_a_touch_of_a_later_version_leaves_the_hash_behind(self, filled):
+        assert filled.follow(2, 2, stamp=0) == 0
+        assert (filled.version, filled.lacks) == (1, 2)
+        assert filled.follow(1, 2, a="x") == 1
+        assert (filled.version, filled.lacks) == (2, 0)
 
     @pytest.mark.parametrize("before", [2, 3])
     def test_that_comes_early_leaves_the_hash_behind(self, filled, before):
@@ -309,17 +329,17 @@ class TestFollow:
         assert filled.lacks == 3
         assert "~+2" not in filled.metadata_names
 
-    @pytest.mark.parametrize("reason", ["another version", "a hand-over"])
-    def test_does_not_mend_a_hash_that_is_behind_for_another_reason(self, filled, reason):
+    def test_does_not_mend_a_hash_that_lacks_another_version(self, filled):
         filled.follow(2, 3, a="x")
-        if reason == "another version":
-            filled.behind(4)
-        else:
-            filled.handed(1, 2, 1, a=7)
+        filled.behind(4)
         filled.follow(1, 2, a="y")
+        assert (filled.version, filled.lacks) == (3, 4)
+
+    def test_does_not_mend_a_hash_that_a_hand_over_left_behind(self, filled):
+        filled.follow(2, 3, a="x")
+        filled.handed(1, 2, 1, a=7)
         filled.follow(3, 4, a="z")
-        assert filled.lacks >= 3
-        assert filled.version < 4
+        assert (filled.version, filled.lacks) == (1, 4)
 
     @pytest.mark.parametrize("value", ["x" * 70_000, "x"], ids=["too large", "too far ahead"])
     def test_is_not_kept_at_any_price(self, filled, value):
@@ -565,23 +585,30 @@ class TestRefresh:
         assert filled.refresh(version, a="x") == 0
         assert filled.everything() == before
 
-    def test_of_an_earlier_version_than_it_shows_is_done_where_the_database_went_back(self, filled):
+    @pytest.mark.parametrize("behind", [0, 4])
+    def test_of_an_earlier_version_than_it_shows_is_done_where_the_database_went_back(
+        self, filled, behind
+    ):
         filled.follow(1, 2, a="x")
-        assert filled.refresh(1, a="before") == 0
-        assert filled.refresh(1, went_back=1, a="before") == 1
-        assert (filled.version, filled.fields) == (1, {"a": "before"})
+        if behind:
+            filled.behind(behind)
+        before = filled.everything()
+        for seen in ({"seen": 1, "seen_behind": behind}, {"seen": 2, "seen_behind": behind + 1}):
+            # Others have told it something since it was read.
+            assert filled.refresh(1, **seen, a="before") == 0
+            assert filled.everything() == before
+        assert filled.refresh(1, seen=2, seen_behind=behind, a="before") == 1
+        assert (filled.version, filled.lacks, filled.fields) == (1, 0, {"a": "before"})
 
-    @pytest.mark.parametrize("went_back", [0, 1])
-    def test_loses_nothing_that_the_row_lacks(self, filled, went_back):
+    def test_loses_nothing_that_the_row_lacks(self, filled):
         filled.save_pending(a="x")
         before = filled.everything()
-        assert filled.refresh(9, went_back=went_back, a="row") == 0
+        assert filled.refresh(9, a="row") == 0
         assert filled.everything() == before
 
-    @pytest.mark.parametrize("went_back", [0, 1])
-    def test_brings_nothing_back(self, ended, went_back):
+    def test_brings_nothing_back(self, ended):
         before = ended.everything()
-        assert ended.refresh(9, went_back=went_back, a="row") == 0
+        assert ended.refresh(9, a="row") == 0
         assert ended.everything() == before
 
     def test_makes_no_hash_where_there_is_none(self, twin):
@@ -639,6 +666,9 @@ class TestDrop:
 
     def test_of_a_tombstone_that_the_database_knows_of(self, ended):
         assert ended.drop(1) == 0
+        # It is another one by now than that of which the database knows.
+        assert ended.drop(0, key=NEW_KEY) == 0
+        assert ended.drop(0, times="7 8 5") == 0
         assert ended.client.hgetall(HASH) == encoded(TOMBSTONE)
         assert ended.drop(0) == 1
         assert ended.everything() == {}
@@ -646,11 +676,11 @@ class TestDrop:
 
 class TestEnd:
     def test_drops_the_hash_and_names_the_user(self, filled):
-        assert filled.end() == [b"tag", 0]
+        assert filled.end() == [b"tag", 0, TTL]
         assert filled.everything() == {}
 
     def test_leaves_a_tombstone_for_the_database(self, filled):
-        assert filled.end(TTL, key=KEY) == [b"tag", 0]
+        assert filled.end(TTL, key=KEY) == [b"tag", 0, TTL]
         assert filled.client.hgetall(HASH) == encoded(TOMBSTONE)
         assert TTL - 2 <= filled.client.ttl(HASH) <= TTL
         assert filled.client.smembers(PENDING) == {SID.encode()}
@@ -658,32 +688,55 @@ class TestEnd:
 
     def test_tells_what_the_database_never_had(self, twin):
         twin.create_pending(a="1")
-        assert twin.end() == [b"tag", 1]
+        assert twin.end() == [b"tag", 1, TTL]
 
     def test_leaves_a_tombstone_though_the_hash_is_not_there(self, twin):
-        assert twin.end(TTL) == [b"", 0]
+        assert twin.end(TTL) == [b"", 0, 0]
         assert twin.client.hget(HASH, "~") == b"x p"
 
     def test_finds_an_end_that_the_database_lacks_and_leaves_it(self, ended):
-        assert ended.end() == [b"", 2]
+        assert ended.end() == [b"", 2, TTL]
         assert ended.client.hgetall(HASH) == encoded(TOMBSTONE)
 
     def test_of_one_key_leaves_a_session_with_another(self, filled):
         before = filled.everything()
-        assert filled.end(TTL, key=NEW_KEY) == [b"", 3]
+        assert filled.end(TTL, key=NEW_KEY) == [b"", 3, TTL]
         assert filled.everything() == before
         filled.behind(3)
-        assert filled.end(TTL, key=NEW_KEY) == [b"", 4]
+        assert filled.end(TTL, key=NEW_KEY) == [b"", 4, TTL]
+
+    def test_leaves_a_tombstone_for_as_long_as_a_copy_could_live(self, filled):
+        filled.client.expire(HASH, 9 * TTL)
+        filled.end(TTL)
+        assert filled.client.ttl(HASH) > 8 * TTL
+
+    @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+    @pytest.mark.parametrize(
+        ("ends", "joined"),
+        [
+            ([(KEY, "7 90 5"), (KEY, "7 80 5")], (KEY, "7 80 5")),
+            ([(KEY, "7 90 5"), (NEW_KEY, "60 95 9")], (NEW_KEY, "60 90 9")),
+            ([(KEY, "7 90 5"), ("", "")], ("", "")),
+            ([(KEY, "7 90 5"), (NEW_KEY, "damaged")], ("", "")),
+        ],
+        ids=["the same key", "another key", "any key", "damaged"],
+    )
+    def test_joins_another_end_of_the_session(self, twin, order, ends, joined):
+        for n in order:
+            key, times = ends[n]
+            twin.end(TTL, key=key, times=times)
+        found = twin.client.hgetall(HASH)
+        assert (found[b"~k"].decode(), found[b"~e"].decode()) == joined
 
     def test_of_a_foreign_value_drops_it(self, twin):
         twin.client.set(HASH, "planted")
-        assert twin.end() == [b"", 0]
+        assert twin.end() == [b"", 0, 0]
         assert twin.everything() == {}
 
     def test_of_several_ends_each(self, filled):
         filled.client.hset(OTHER, "~", filled.client.hget(HASH, "~"))
         keys = (INDEX, PENDING, EVENTS, HASH, OTHER)
-        assert filled.run(END, keys, 0, "", 0, SID, OTHER_SID) == [b"tag", 0, b"tag", 0]
+        assert filled.run(END, keys, 0, "", "", SID, OTHER_SID) == [b"tag", 0, TTL, b"tag", 0, 0]
         assert filled.everything() == {}
 
 
