@@ -41,6 +41,9 @@ class Promise:
 DATABASE_AWAY = Promise(staff_errors=True, longest_seconds=3.0)
 #: The rows are all there is meanwhile.
 CACHE_AWAY = Promise(longest_seconds=3.0)
+#: It is away for some processes, or for some of their commands. The others learn within a second of
+#: what those saved and ended.
+UNNOTICED = replace(CACHE_AWAY, during=(STALE,))
 #: Under `behind` what was saved since the last pass goes with the cache.
 CACHE_LOST = Promise(behind=(STALE, LOST), longest_seconds=3.0)
 #: gunicorn listens before it serves: who comes too early waits until Django has been imported.
@@ -59,8 +62,7 @@ PROMISES: dict[str, Promise] = {
     "cache slow (200 ms)": replace(CACHE_AWAY, longest_seconds=4.0),
     "cache emptied": CACHE_LOST,
     "cache flapping": CACHE_AWAY,
-    # The others learn within a second of what it saved and ended.
-    "one process without the cache": replace(CACHE_AWAY, during=(STALE, ZOMBIE)),
+    "one process without the cache": replace(UNNOTICED, during=(STALE, ZOMBIE)),
     # One process goes on with the old primary: PROTOCOL.md, "on purpose open".
     "split view": Promise(during=(STALE, ZOMBIE), behind=(STALE, LOST), longest_seconds=2.5),
     # The database.
@@ -89,10 +91,10 @@ PROMISES: dict[str, Promise] = {
     "Sentinel: failover as told": CACHE_LOST,
     "Sentinel: old primary lives on": replace(CACHE_LOST, during=(STALE, ZOMBIE)),
     # A cluster.
-    "slots moved": CACHE_AWAY,
+    "slots moved": UNNOTICED,
     "primary killed, comes back": CACHE_LOST,
     "primary frozen": CACHE_LOST,
-    "primary cut off from clients": CACHE_AWAY,
+    "primary cut off from clients": UNNOTICED,
     "primary cut off from all": CACHE_LOST,
     "primary cut off from its peers": replace(CACHE_LOST, during=(STALE, ZOMBIE)),
     "cluster killed, restarted empty": CACHE_LOST,

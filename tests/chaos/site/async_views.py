@@ -93,7 +93,8 @@ async def end(request: HttpRequest) -> HttpResponse:
 async def end_for_user(request: HttpRequest) -> HttpResponse:
     """See views."""
     user = await users().aget(username=request.GET["user"])
-    return JsonResponse({"ended": await live.aend_for_user(user)})
+    ended = await live.aend_for_user(user)
+    return JsonResponse({"ended": ended if ended.is_complete else None})
 
 
 async def probe(request: HttpRequest) -> HttpResponse:
