@@ -41,6 +41,24 @@ def remove(request: Request) -> Steps:
     yield from _saved(request, store)
 
 
+def replace(request: Request) -> Steps:
+    """Read the session and replace all of it, but for whose it is."""
+    store = yield from _opened(request)
+    if store is None or request.key is None:
+        return
+    user = store._session_cache.get(USER_FIELD)
+    store.clear()
+    if user is not None:
+        store[USER_FIELD] = user
+    for name in {*request.key.session.fields, request.op.field}:
+        value = request.world.new_value() if name == request.op.field else None
+        writes = request.key.session.fields.setdefault(name, [])
+        request.promise(Write, writes, value=value)
+        if value is not None:
+            store[name] = value
+    yield from _saved(request, store)
+
+
 def touch(request: Request) -> Steps:
     """Read the session and put off its expiry."""
     store = yield from _opened(request)
@@ -278,6 +296,7 @@ OPERATIONS: dict[str, Callable[[Request], Steps]] = {
     "load": load,
     "save": save,
     "remove": remove,
+    "replace": replace,
     "touch": touch,
     "create": create,
     "rotate": rotate,

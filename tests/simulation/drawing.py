@@ -30,7 +30,7 @@ class Theme(NamedTuple):
 
 
 _USUAL = (
-    *("load", "load", "save", "save", "save", "remove", "touch", "create"),
+    *("load", "load", "save", "save", "save", "remove", "replace", "touch", "create"),
     *("rotate", "login", "login", "logout", "end", "end both", "end for user", "end others"),
 )
 _STAFF = ("synchronize", "prune", "purge", "rekey")
@@ -50,6 +50,7 @@ THEMES = {
         4, ("snapshot", "snapshot", "restore", "promote", "empty", "evict", "jump"), _STAFF
     ),
     "split": Theme(2, ("split", "split", "join", "jump"), ("end", "logout")),
+    "clocks": Theme(3, ("ahead", "ahead", *_EXCHANGE_FAULTS), _STAFF),
     "transactions": Theme(1, (*FATES, "jump", "evict"), has_transactions=True),
     "everything": Theme(
         4,
@@ -58,7 +59,7 @@ THEMES = {
         has_transactions=True,
     ),
 }
-_OF_CACHE_ENGINE = ("calm", "exchanges", "cache")
+_OF_CACHE_ENGINE = ("calm", "exchanges", "cache", "clocks")
 
 
 class Drawn:
@@ -113,8 +114,8 @@ class Drawn:
     def _value(self, kind: str) -> int:
         if kind == "jump":
             return self._rng.choice(_JUMPS)
-        if kind in ("split", "evict"):
-            return self._rng.randrange(self._processes if kind == "split" else 2)
+        if kind in ("split", "evict", "ahead"):
+            return self._rng.randrange(2 if kind == "evict" else self._processes)
         if kind.endswith(("away", "back")):
             return self._rng.randrange(-1, self._processes)
         return -1
@@ -122,7 +123,7 @@ class Drawn:
 
 def _in_order(kinds: list[str]) -> list[str]:
     """Put what comes first at the beginning: nothing is restored before there is a snapshot."""
-    first = ("snapshot", "split", "cache away", "database away")
+    first = ("ahead", "snapshot", "split", "cache away", "database away")
     return sorted(kinds, key=lambda kind: kind not in first)
 
 

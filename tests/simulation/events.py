@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from .world import World
 
 
+#: So far apart are the clocks of two processes.
+AHEAD_SECONDS = 5.0
+
+
 def happen(world: World, fault: Fault) -> None:
     """Have an event happen."""
     world.log.append(f"{fault.at} -- {fault.kind} {fault.value}")
@@ -96,6 +100,11 @@ def _join(world: World, value: int) -> None:
         process.server = world.primary
 
 
+def _ahead(world: World, process: int) -> None:
+    """Have a process's clock be ahead of all others."""
+    world.processes[process].ahead_seconds = AHEAD_SECONDS
+
+
 def release(world: World, *, is_end: bool = False) -> None:
     """Have exchanges be delivered that were held up; the last of all only at the end."""
     left = []
@@ -131,4 +140,5 @@ EVENTS: dict[str, Callable[[World, int], None]] = {
     "split": _split,
     "join": _join,
     "release": lambda world, value: release(world),
+    "ahead": _ahead,
 }

@@ -34,6 +34,7 @@ EVENTS = (
     "split",
     "join",
     "release",
+    "ahead",
 )
 EVERYBODY = -1
 

@@ -18,7 +18,10 @@ from .schedule import EVERYBODY, At, Fault, Op, Schedule
 from .stage import Stage
 from .transactions import TRANSACTIONS
 
-_OF_VISITORS = ("load", "save", "remove", "touch", "create", "rotate", "login", "logout")
+_OF_VISITORS = (
+    *("load", "save", "remove", "replace", "touch"),
+    *("create", "rotate", "login", "logout"),
+)
 _ALL = {**OPERATIONS, **TRANSACTIONS}
 _OPENING = (Op("login", 0), Op("create", 1))
 
