@@ -172,10 +172,12 @@ def of_user(
     naming: Naming, user_id: str, *, wanted: Collection[str], limit: int | None = None
 ) -> Operation[list[Described]]:
     """Return a user's sessions, or up to `limit` of those that expire last."""
+    reach = limit
     for _ in range(_REFILLS):
-        found, has_dropped = yield from _of_user(naming, user_id, wanted, limit)
-        if limit is None or len(found) >= limit or not has_dropped:
+        found, others = yield from _of_user(naming, user_id, wanted, reach)
+        if limit is None or reach is None or len(found) >= limit or not others:
             break
+        reach += max(limit, others)
     found.sort(key=lambda item: item.stored.expires, reverse=True)
     return found[:limit]
 
@@ -189,26 +191,27 @@ def count_of_user(naming: Naming, user_id: str) -> Operation[int]:
 
 def _of_user(
     naming: Naming, user_id: str, wanted: Collection[str], limit: int | None
-) -> Operation[tuple[list[Described], bool]]:
-    """Return sessions, and whether entries were dropped whose sessions are gone."""
+) -> Operation[tuple[list[Described], int]]:
+    """Return sessions, and how many entries were of none that is the user's now."""
     tags, last = naming.user_tags(user_id), -1 if limit is None else limit - 1
     replies = yield tuple(("ZRANGE", naming.user_index(tag), 0, last, "REV") for tag in tags)
     found: list[Described] = []
-    has_dropped = False
+    others = 0
     for tag, sids in zip(tags, replies, strict=True):
         if isinstance(sids, ForeignType):
             continue
         names = [naming.from_sid(sid) for sid in map(_text, sids) if is_sid(sid)]
         for batch in _batches(names):
             there = yield from describe(naming, batch, wanted=wanted)
-            found += [item for item in there if item.stored.user_tag == tag]
+            of_tag = [item for item in there if item.stored.user_tag == tag]
             # One that is there may be becoming this user's just now: its entry stays.
             alive = {item.stored.name for item in there}
             left = [name for name in batch if name not in alive]
             if left:
-                has_dropped = True
-                found += yield from _drop(naming, tag, left, wanted)
-    return found, has_dropped
+                of_tag += yield from _drop(naming, tag, left, wanted)
+            others += len(batch) - len(of_tag)
+            found += of_tag
+    return found, others
 
 
 def _of_tag(
