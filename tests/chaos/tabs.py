@@ -136,9 +136,11 @@ class Tab(threading.Thread):
             if is_mine:
                 answer = self._visitor.request("end_for_user", visit, user=visit.user)
                 ended = self._visitor.signed_in_before(began)
-                self._visitor.take_ends(
-                    ended, answer, by="end_for_user", is_done=answer.ended is not None
-                )
+                is_complete = answer.ended is not None
+                self._visitor.take_ends(ended, answer, by="end_for_user", is_done=is_complete)
+                if not is_complete:
+                    # Those that the other store knows have ended.
+                    self._visitor.doubt_all()
 
     @contextmanager
     def _operation(self, visit: Visit) -> Iterator[bool]:
