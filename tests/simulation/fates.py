@@ -34,6 +34,9 @@ def answer(world: World, actor: Actor, kind: adapter.Kind, fate: Fault | None) -
     world.clock.seconds += STEP_SECONDS
     world._enter(actor)
     if kind == "other":
+        if actor.has_lost_connection and adapter.asks_for_transaction(actor.step):
+            # Django keeps the block open until the view leaves it.
+            return True
         return adapter.run(actor.process, actor.step)
     if world.is_away(kind, actor):
         world.note_trouble(kind)
