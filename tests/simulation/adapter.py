@@ -248,11 +248,6 @@ def is_read(step: Step) -> bool:
     return any(command[0] == "HGETALL" for command in step)  # type: ignore[union-attr]
 
 
-def asks_for_transaction(step: Step) -> bool:
-    """Tell whether a step asks if the code around it is in a transaction."""
-    return isinstance(step, transactions.IsOpen)
-
-
 def is_question(step: Step) -> bool:
     """Tell whether a step changes nothing in its store."""
     if isinstance(step, tuple):

@@ -34,9 +34,6 @@ def answer(world: World, actor: Actor, kind: adapter.Kind, fate: Fault | None) -
     world.clock.seconds += STEP_SECONDS
     world._enter(actor)
     if kind == "other":
-        if actor.has_lost_connection and adapter.asks_for_transaction(actor.step):
-            # Django keeps the block open until the view leaves it.
-            return True
         return adapter.run(actor.process, actor.step)
     if world.is_away(kind, actor):
         world.note_trouble(kind)
@@ -91,7 +88,10 @@ def _failed(world: World, actor: Actor, kind: adapter.Kind, text: str) -> Except
     if in_transaction:
         actor.has_lost_connection = actor.transaction is not None
         actor.around = None
-        world.stage.hang_up(actor.index)
+        if actor.transaction is None:
+            world.stage.hang_up(actor.index)
+        else:
+            world.stage.lose_connection(actor.index)
     return adapter.problem(kind, text, in_transaction=in_transaction)
 
 

@@ -73,7 +73,7 @@ def run(
         if not world.ledger.violations:
             _settle(world)
         for actor in world.actors:
-            if actor.around is not None:
+            if actor.around is not None or actor.has_lost_connection:
                 stage.hang_up(actor.index)
         return Outcome(world.ledger.violations, world.log, world.ledger.used, trace)
 

@@ -124,6 +124,13 @@ class Stage:
         connection.atomic_blocks = []
         connection.set_autocommit(True)
 
+    def lose_connection(self, actor: int) -> None:
+        """Roll back an actor's transaction; its block stays open, as in Django."""
+        connection = self.connection(actor)
+        if connection.connection is not None:
+            connection.connection.rollback()
+            connection.needs_rollback = connection.in_atomic_block
+
     def run_late(self, server: Server, step: Any) -> None:
         """Do a step that its process does not wait for any more."""
         self._late.server = server

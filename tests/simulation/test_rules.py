@@ -31,6 +31,12 @@ _GIVEN = {
         actors=((Op("logout", 1),), (Op("load"), Op("save", 1, "b"))),
         faults=(Fault((0, 0, 4), "refused"), Fault((1, 0, 0), "database away", 1)),
     ),
+    "unnoticed": Schedule(
+        actors=((Op("load", 1), Op("load", 1)), (Op("save", 1),)),
+        switches=(Switch((0, 1, 0), 1), Switch((1, 1, 0), 0)),
+        faults=(Fault((1, 0, 3), "cache away", 1),),
+        writes="behind",
+    ),
     "row alone": Schedule(
         actors=((Op("save"),), (Op("load"),)),
         faults=(Fault((1, 0, 0), "cache away", 1), Fault((1, 0, 0), "jump", 3)),

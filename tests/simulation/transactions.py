@@ -108,6 +108,8 @@ def commit(request: Request) -> Steps:
 
 def _close(request: Request, around: Transaction, state: State) -> None:
     request.ledger.settle(around, state, request.now)
+    if request.actor.has_lost_connection or state is State.UNKNOWN:
+        request.world.stage.hang_up(request.actor.index)
     request.actor.transaction = request.actor.around = None
     request.actor.has_lost_connection = request.actor.is_committed = False
     if state is not State.ACKNOWLEDGED:
