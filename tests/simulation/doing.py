@@ -283,10 +283,12 @@ def _rotated(request: Request, store: Any) -> Steps:
         )
         return
     departure.is_doubtful = is_contested
-    if is_contested and reading.is_crosswise and request.ledger.allows("cut off crosswise"):
-        # The other one may have been done where this one could not see it.
-        for left in others:
-            left.is_doubtful = True
+    is_hidden = is_contested and reading.is_crosswise
+    is_hidden = is_hidden and request.ledger.allows("cut off crosswise")
+    for left in others:
+        # It was under way too, in its transaction maybe, or done where this one could not see it.
+        is_beside = is_contested and not left.is_certain(departure.began, request.actor.index)
+        left.is_doubtful |= is_beside or is_hidden
     if not is_contested:
         request.ledger.check_accepted(old, "rotation", reading)
     request.take_cookie(request.ledger.add_key(store.session_key, old.session, departure))

@@ -140,7 +140,8 @@ class Ledger:
         """Tell whether a session may be missing under a key."""
         session = key.session
         own = set(map(id, ignoring))
-        is_there = id(key.made) in own or self._must_be_there(key.made, reading)
+        is_own = id(key.made) in own and not key.made.is_doubtful
+        is_there = is_own or self._must_be_there(key.made, reading)
         if session.is_vague or not is_there:
             return True
         for promise in (*session.ends, *key.left):

@@ -123,6 +123,18 @@ KNOWN = {
         processes=(0, 0, 1),
         writes="behind",
     ),
+    "of a rotation beside one in the cache alone the save is refused": Schedule(
+        actors=((Op("rotate"),), (Op("login"), Op("save")), (Op("load"),)),
+        switches=(Switch((0, 0, 4), 1), Switch((1, 1, 1), 2)),
+        faults=(Fault((1, 0, 0), "refused"),),
+    ),
+    "a rotation in a transaction loses against one beside its commit": Schedule(
+        actors=((Op("begin"), Op("login"), Op("commit")), (Op("login"),)),
+        switches=(Switch((0, 2, 2), 1),),
+        faults=(Fault((0, 1, 6), "jump", 1), Fault((1, 0, 2), "refused")),
+        processes=(0, 0),
+        writes="behind",
+    ),
     "an end at the old primary is noticed at the new one within a second": Schedule(
         actors=(
             (Op("save", 0, "b"),),
