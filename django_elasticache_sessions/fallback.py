@@ -225,7 +225,9 @@ def _follow(
     if replies[-1] != _ENDED:
         return version
     # An end that waits for the database: whether it is one for this KEY, the row tells.
-    yield from hand_over(homes, naming, (stored.name,))
+    left = yield from hand_over(homes, naming, (stored.name,))
+    if left:
+        raise SessionStoreUnavailable(Text("The session kept changing while it was saved."))
     states = yield from ask_database(homes, rows.states, (stored.name.digest,))
     state: rows.State | None = states.get(stored.name.digest)
     return MISSING if state is None or state.is_ended else version
