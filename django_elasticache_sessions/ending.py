@@ -143,6 +143,9 @@ def _end_without_row(
         if state:
             # Others have handed it over since the row was asked.
             return None
+        if cached.version:
+            # They did so since, or the row is gone.
+            yield from ask_database(homes, rows.end_unknown, [name.digest], cache_stale=False)
         yield from try_cache(homes, (*outbox.end_commands(naming, [[name]]), *forgetting))
         return True
     return False
@@ -207,6 +210,12 @@ def _tell_ends(
                 cache_stale=these is unknown,
                 seconds=seconds,
             )
+    since = [name for name in told.with_row if name.digest not in in_rows]
+    if since:
+        # Others have handed them over since the rows were asked, or ended them.
+        digests = [name.digest for name in since]
+        ended: rows.Ended = yield from ask_database(homes, rows.end, digests, cache_stale=False)
+        lacking |= {name for name in since if name.digest in ended.sids}
     if told.untold:
         homes.note_marked(name.digest for name in told.untold)
     known = [name for name in told.names if name.digest in in_rows]
@@ -230,7 +239,7 @@ def _ask_to_end(homes: Homes, naming: Naming, names: Sequence[SessionName]) -> O
         told = Told.read(commands, problem.replies)
     except SessionStoreUnavailable:
         told = Told.read(commands, ())
-    known = _Told([], [], {}, [])
+    known = _Told([], [], {}, [], [])
     for bucket, found in of_buckets.items():
         replies = () if bucket in told.in_vain else told.replies[bucket]
         known.add(found, replies)
@@ -244,6 +253,8 @@ class _Told(NamedTuple):
     users: list[tuple[SessionName, str]]
     #: With the seconds that they would have lived.
     only_here: dict[SessionName, int]
+    #: Whose hashes said that they had a row.
+    with_row: list[SessionName]
     untold: list[SessionName]
 
     def add(self, portions: Sequence[Sequence[SessionName]], replies: Sequence[Any]) -> None:
@@ -258,3 +269,5 @@ class _Told(NamedTuple):
                     self.users.append((name, tag.decode()))
                 if code == outbox.ONLY_HERE:
                     self.only_here[name] = ttl
+                elif code == outbox.WITH_ROW and ttl:
+                    self.with_row.append(name)

@@ -34,8 +34,8 @@ NOT_HERE = -1
 TOO_MANY = -2
 #: What `end` replies of a session that it did not end.
 OTHER_KEY, OTHER_KEY_MAYBE = 3, 4
-#: What it replies of one that only the cache had.
-ONLY_HERE = 1
+#: What it replies of one that had a row, and of one that only the cache had.
+WITH_ROW, ONLY_HERE = 0, 1
 
 
 def create(homes: Homes, naming: Naming, name: SessionName, new: NewSession) -> Operation[bool]:

@@ -135,6 +135,11 @@ KNOWN = {
         processes=(0, 0),
         writes="behind",
     ),
+    "an end of many misses a session that is being handed over": Schedule(
+        actors=((Op("create"), Op("login")), (Op("end for user"),), (Op("load"),)),
+        switches=(Switch((1, 0, 9), 2),),
+        faults=(Fault((0, 0, 0), "database away", 0),),
+    ),
     "an end at the old primary is noticed at the new one within a second": Schedule(
         actors=(
             (Op("save", 0, "b"),),
