@@ -277,7 +277,7 @@ def save(naming: Naming, stored: StoredSession, change: Save) -> Operation[int |
     keys = (name.hash_key, name.index_key, *_events(naming, name, is_end=change.ttl <= 0))
     command = run(scripts.SAVE, keys, words)
     replies = yield with_user_commands(naming, stored, change, command)
-    saved = _saved(replies[1 if change.indexed_user_tag else 0])
+    saved = _saved(replies[-1])
     if saved != _HAS_ROW:
         yield from forget_after(naming, stored, change, saved)
         return saved
@@ -299,7 +299,7 @@ def _save_beside(naming: Naming, stored: StoredSession, change: Save) -> Operati
     keys = (name.hash_key, name.index_key, naming.pending_set(name.bucket))
     command = run(scripts.SAVE_PENDING, keys, words)
     replies = yield with_user_commands(naming, stored, change, command)
-    saved = _saved(replies[1 if change.indexed_user_tag else 0])
+    saved = _saved(replies[-1])
     if saved in (_HAS_ROW, _TOO_MANY):
         raise SessionStoreUnavailable(
             Text("The session has a row in the database, which the cache engine does not reach.")

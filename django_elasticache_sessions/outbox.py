@@ -57,7 +57,7 @@ def save(
     """Merge changes into the hash alone. Raises `SessionStoreUnavailable` where there is none."""
     yield from _unless_away(acquaint(homes, stored.name))
     commands = _save_commands(homes, naming, stored, change, most=0)
-    saved = _saved((yield from _ask(homes, commands, stored.name.bucket)), change)
+    saved = _saved((yield from _ask(homes, commands, stored.name.bucket)))
     if saved == NOT_HERE:
         raise SessionStoreUnavailable(_NEITHER)
     homes.note_waiting(stored.name)
@@ -75,11 +75,11 @@ def save_behind(
     most = -(-MOST_PENDING // naming.buckets)
     commands = _save_commands(homes, naming, stored, change, most=most)
     replies = yield from ask_cache(homes, commands, bucket=stored.name.bucket)
-    return _saved(replies, change)
+    return _saved(replies)
 
 
-def _saved(replies: Sequence[Any], change: Save) -> int | Outpaced:
-    reply = replies[1] if change.indexed_user_tag else replies[0]
+def _saved(replies: Sequence[Any]) -> int | Outpaced:
+    reply = replies[-1]
     if isinstance(reply, ForeignType):
         return NOT_HERE
     return Outpaced(int(reply[0])) if isinstance(reply, list) else int(reply)
