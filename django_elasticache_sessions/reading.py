@@ -393,9 +393,9 @@ def _look(homes: Homes, names: tuple[SessionName, ...]) -> Operation[_Seen]:
         homes.note_origin(name.bucket, origin)
         if not homes.trusts(origin):
             yield from meet(homes, name.bucket)
-        if _is_end(fields):
-            words = dict(zip(fields[::2], fields[1::2], strict=True))
-            return _Seen(ended=name, end_of=EndOf.read(words))
+        end_of = _end_of(fields)
+        if end_of is not None:
+            return _Seen(ended=name, end_of=end_of)
         try:
             stored = parse_session(name, fields, ttl)
         except InvalidValue as problem:
@@ -411,13 +411,12 @@ def _ended_session(name: SessionName, end_of: EndOf) -> StoredSession:
     return StoredSession(name, end_of.created, 0, 0, 0, "", end_of.key, {})
 
 
-def _is_end(fields: Any) -> bool:
-    return (
-        isinstance(fields, list)
-        and 2 <= len(fields) <= 6
-        and dict(zip(fields[::2], fields[1::2], strict=True)).get(METADATA_FIELD.encode())
-        == PENDING_END
-    )
+def _end_of(fields: Any) -> EndOf | None:
+    """Return what a tombstone says; `None` for anything else."""
+    if not (isinstance(fields, list) and 2 <= len(fields) <= 6):
+        return None
+    words = dict(zip(fields[::2], fields[1::2], strict=True))
+    return EndOf.read(words) if words.get(METADATA_FIELD.encode()) == PENDING_END else None
 
 
 def _metadata(stored: StoredSession) -> str:
