@@ -33,7 +33,7 @@ class Gate:
         async def gated_exchange(driver: Any, commands: Any) -> Any:
             is_here = self._is_here()
             replies = await exchange(driver, commands) if not is_here or is_done else None
-            if is_here:
+            if is_here and not self.opened.is_set():
                 self.reached.set()
                 waiting = self._loop.create_future()
                 self._wake = lambda: waiting.done() or waiting.set_result(None)

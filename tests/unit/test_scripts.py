@@ -375,11 +375,12 @@ def test_a_repeated_save_leaves_the_same_data(store):
 
 def test_a_save_that_arrives_after_a_newer_one_changes_nothing(store):
     create(store)
-    save(store, {"a": "newer"}, stamp=1000)
+    older, newer = next(STAMPS), next(STAMPS)
+    save(store, {"a": "newer"}, stamp=newer)
     before = store.hgetall(HASH)
     for options in ({"changed": {"a": "older"}}, {"removed": ["a"]}, {"replace": 1}):
-        assert save(store, stamp=999, **options) == [1000]
-    assert rotate(store, {"a": "older"}, stamp=999) == [1000]
+        assert save(store, stamp=older, **options) == [newer]
+    assert rotate(store, {"a": "older"}, stamp=older) == [newer]
     assert store.hgetall(HASH) == before
 
 
@@ -394,9 +395,10 @@ def test_a_save_whose_reply_was_lost_is_done_once(store):
 
 def test_another_save_of_the_same_stamp_is_told_so(store):
     create(store)
-    save(store, {"a": "x"}, stamp=1000)
-    assert save(store, {"a": "y"}, stamp=1000) == [1000]
-    assert save(store, removed=["a"], stamp=1000) == [1000]
+    stamp = next(STAMPS)
+    save(store, {"a": "x"}, stamp=stamp)
+    assert save(store, {"a": "y"}, stamp=stamp) == [stamp]
+    assert save(store, removed=["a"], stamp=stamp) == [stamp]
 
 
 def test_a_logout_takes_the_session_out_of_its_users_index_unless_it_is_refused(store):
@@ -412,9 +414,10 @@ def test_a_logout_takes_the_session_out_of_its_users_index_unless_it_is_refused(
 
 def test_a_touch_is_of_no_time(store):
     create(store)
-    save(store, {"a": "x"}, stamp=1000)
+    stamp = next(STAMPS)
+    save(store, {"a": "x"}, stamp=stamp)
     assert save(store, ttl=5 * TTL) == 2
-    assert clock_of(store) == 1000
+    assert clock_of(store) == stamp
     assert store.ttl(HASH) > TTL
 
 
