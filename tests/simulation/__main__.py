@@ -42,6 +42,7 @@ def parsed(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--theme", choices=list(THEMES), default="")
     parser.add_argument("--exhaustive", action="store_true", help="all schedules of two operations")
     parser.add_argument("--preemptions", type=int, default=3, help="of --exhaustive")
+    parser.add_argument("--faults", type=int, default=1, help="of --exhaustive")
     parser.add_argument(
         "--part", default="0/1", help="of --exhaustive: the pairs k, k+n, ... (k/n)"
     )
@@ -69,7 +70,9 @@ def _search(options: argparse.Namespace, engine: str, writes: str) -> int:
 def _steps(options: argparse.Namespace, search) -> Iterator[None]:  # type: ignore[no-untyped-def]
     if options.exhaustive:
         part, parts = map(int, options.part.split("/"))
-        return search.exhaustively(preemptions=options.preemptions, part=(part, parts))
+        return search.exhaustively(
+            preemptions=options.preemptions, faults=options.faults, part=(part, parts)
+        )
     return search.at_random(options.schedules, options.seed, options.theme)
 
 

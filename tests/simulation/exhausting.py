@@ -37,22 +37,22 @@ def pairs(engine: str, writes: str, database: str) -> list[Schedule]:
 
 
 def explore(
-    schedule: Schedule, tried: Callable[[Schedule], Outcome], *, preemptions: int
+    schedule: Schedule, tried: Callable[[Schedule], Outcome], *, preemptions: int, faults: int = 1
 ) -> Iterator[None]:
-    """Try a schedule and everything that it can be made into, with one fault at most."""
-    waiting: list[tuple[Schedule, int]] = [(schedule, -1)]
+    """Try a schedule and everything that it can be made into by so many decisions."""
+    #: With the first exchanges that a switch and a fault have not been decided of.
+    waiting: list[tuple[Schedule, int, int]] = [(schedule, 0, 0)]
     while waiting:
-        now, decided = waiting.pop()
+        now, switchable, breakable = waiting.pop()
         outcome = tried(now)
         yield
         for place, (at, kind, others) in enumerate(outcome.trace):
-            if place <= decided:
-                continue
-            if len(now.switches) < preemptions:
-                waiting += [(longer, place) for longer in _switched(now, at, others)]
-            if not now.faults and kind != "other":
+            if len(now.switches) < preemptions and place >= switchable:
+                # Whoever comes in its place has not had its first exchange yet.
+                waiting += [(longer, place + 1, place) for longer in _switched(now, at, others)]
+            if len(now.faults) < faults and kind != "other" and place >= breakable:
                 fates = _FATES_OF_QUESTIONS if kind.endswith("question") else _FATES
-                waiting += [(longer, place) for longer in _faulty(now, at, fates)]
+                waiting += [(longer, place + 1, place + 1) for longer in _faulty(now, at, fates)]
 
 
 def _switched(schedule: Schedule, at: At, others: tuple[int, ...]) -> Iterator[Schedule]:

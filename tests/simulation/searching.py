@@ -66,7 +66,9 @@ class Search:
             self._take(recorded(drawn_schedule, drawn), outcome)
             yield
 
-    def exhaustively(self, *, preemptions: int, part: tuple[int, int] = (0, 1)) -> Iterator[None]:
+    def exhaustively(
+        self, *, preemptions: int, faults: int, part: tuple[int, int] = (0, 1)
+    ) -> Iterator[None]:
         """Run all schedules of two operations, or each n-th pair of them."""
 
         def tried(schedule: Schedule) -> Outcome:
@@ -77,7 +79,7 @@ class Search:
         for pair in exhausting.pairs(self.stage.engine, self.stage.writes, self.stage.vendor)[
             part[0] :: part[1]
         ]:
-            yield from exhausting.explore(pair, tried, preemptions=preemptions)
+            yield from exhausting.explore(pair, tried, preemptions=preemptions, faults=faults)
 
     def _take(self, schedule: Schedule, outcome: Outcome) -> None:
         self.findings.schedules += 1

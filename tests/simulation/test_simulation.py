@@ -99,3 +99,5 @@ def test_all_schedules_of_two_operations_are_run_once(stage):
     for _ in explore(pair, tried, preemptions=2):
         pass
     assert len(seen) == len(set(seen)) > 50
+    # The first exchange of whoever comes in another's place can fail too.
+    assert any(one.switches and one.faults and one.faults[0].at == (1, 0, 0) for one in seen)
