@@ -144,8 +144,7 @@ def _refused(
     homes: Homes, naming: Naming, stored: StoredSession, change: Save
 ) -> Operation[int | Outpaced | None]:
     """Return what a save comes to that the row did not take; `None` where it may take it now."""
-    states = yield from ask_database(homes, rows.states, (stored.name.digest,))
-    state: rows.State | None = states.get(stored.name.digest)
+    state = yield from _state(homes, stored.name)
     if state and state.is_ended:
         yield from tell_known_end(homes, naming, stored.name)
         return MISSING
@@ -164,15 +163,20 @@ def _refused(
             return MISSING
     # What the row lacks may wait in the cache: a session made or rotated there alone.
     cached = yield from cached_now(homes, stored.name)
-    if cached is None or cached.key != stored.key:
-        return MISSING
-    if not cached.pending:
-        # Others have handed it over since the row was asked, unless there is no row any more.
-        return None if state else MISSING
-    left = yield from hand_over(homes, naming, (stored.name,))
-    if left:
-        raise SessionStoreUnavailable(Text("The session waits in the cache for the database."))
-    return None
+    if cached and cached.key == stored.key and cached.pending:
+        left = yield from hand_over(homes, naming, (stored.name,))
+        if left:
+            raise SessionStoreUnavailable(Text("The session waits in the cache for the database."))
+        return None
+    # Others may have handed it over since the row was asked.
+    state = yield from _state(homes, stored.name)
+    is_here = state and not state.is_ended and state.row.ttl > 0 and state.row.key == stored.key
+    return None if is_here else MISSING
+
+
+def _state(homes: Homes, name: SessionName) -> Operation[rows.State | None]:
+    states = yield from ask_database(homes, rows.states, (name.digest,))
+    return states.get(name.digest)
 
 
 def _leave_behind(homes: Homes, naming: Naming, name: SessionName, version: int) -> Operation[None]:
@@ -228,8 +232,7 @@ def _follow(
     left = yield from hand_over(homes, naming, (stored.name,))
     if left:
         raise SessionStoreUnavailable(Text("The session kept changing while it was saved."))
-    states = yield from ask_database(homes, rows.states, (stored.name.digest,))
-    state: rows.State | None = states.get(stored.name.digest)
+    state = yield from _state(homes, stored.name)
     return MISSING if state is None or state.is_ended else version
 
 

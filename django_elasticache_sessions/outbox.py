@@ -33,7 +33,7 @@ MOST_PENDING = 100_000
 NOT_HERE = -1
 TOO_MANY = -2
 #: What `end` replies of a session that it did not end.
-OTHER_KEY, OTHER_KEY_MAYBE = 3, 4
+NEWER_KEY = 3
 #: What it replies of one that had a row, and of one that only the cache had.
 WITH_ROW, ONLY_HERE = 0, 1
 
@@ -95,8 +95,7 @@ def end(
 ) -> Operation[bool]:
     """End sessions in the cache; the database is told later.
 
-    Of one session as it was loaded, `False` where it has another KEY by now. Raises
-    `SessionStoreUnavailable` where nobody can tell.
+    Of one session as it was loaded, `False` where it has a newer KEY by now.
     """
     end_of = EndOf.of(stored) if stored else EndOf()
     commands = end_commands(
@@ -104,11 +103,9 @@ def end(
     )
     replies = yield from _ask(homes, tuple(commands), names[0].bucket)
     codes = [code for reply in replies for code in reply[1::3]]
-    if OTHER_KEY_MAYBE in codes:
-        raise SessionStoreUnavailable(_NEITHER)
     for name in names:
         homes.note_waiting(name)
-    has_ended = OTHER_KEY not in codes
+    has_ended = NEWER_KEY not in codes
     if has_ended and forgetting:
         yield from try_cache(homes, forgetting)
     return has_ended

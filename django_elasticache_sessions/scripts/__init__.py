@@ -36,6 +36,7 @@ _PARTS = {
     "_events.lua": (b"tally(",),
     "_metadata.lua": (b"read(", b"parse(", b"open("),
     "_twin.lua": (b"open(",),
+    "_keys.lua": (b"stamp_of_key(",),
     "_pending.lua": (b"await", b"bury("),
     "_bury.lua": (b"bury(",),
     "_pruned.lua": (b"drop_expired(",),

@@ -4,8 +4,8 @@
 -- ARGV: 0 or the seconds that the tombstones stay, the KEY of the one session ('' for any), when that
 --       was made, when it ended and when it was created, as EndOf has it, then the sid of each hash.
 -- Reply: for each hash the tag of its user ('' if it has none or was not there); 1 if the database
---        never had it, 2 if it lacked an end, 3 if it has another KEY, 4 if that may be an earlier one,
---        else 0; and the seconds that it would have lived.
+--        never had it, 2 if it lacked an end, 3 if it has a newer KEY, else 0; and the seconds that it
+--        would have lived.
 local reply, gone, ttls, sids, counted = {}, {}, {}, {}, 0
 
 -- Two ends of a session are an end for whoever either is one for: the newer KEY, the earlier time.
@@ -34,9 +34,11 @@ for i = 4, #KEYS do
     code = 2
   elseif type(text) == 'string' then
     local twin = open(KEYS[i])
-    if twin and ARGV[2] ~= '' and twin.key ~= ARGV[2] then
-      code = twin.behind > 0 and 4 or 3
+    local is_other = twin and ARGV[2] ~= '' and twin.key ~= ARGV[2]
+    if is_other and stamp_of_key(twin.key) >= stamp_of_key(ARGV[2]) then
+      code = 3
     elseif twin then
+      -- Under an older KEY it was not told of the rotation.
       user = twin.user
       counted = counted + 1
       code = twin.base == 0 and 1 or 0

@@ -2,7 +2,7 @@
 -- KEYS: session hash, live index, pending set.
 -- ARGV: sid, the session's KEY, the server's mark (* for any server, and whatever the row is like), the most that may wait in the pending set (0: any
 --       number), stamp, ttl in seconds, user, new KEY, created ('=' for the same), then as in merge().
--- Reply: 0 the session has ended, or has another KEY, -1 it is not here, or not as its row, or only the
+-- Reply: 0 the session has ended, or has a newer KEY, -1 it is not here, or not as its row, or only the
 --        database can tell whether it has ended, -2 too many wait, {its clock} where that is not before
 --        the stamp, else its version, or 1.
 if is_ended(KEYS[1]) then
@@ -15,7 +15,8 @@ if not twin or (ARGV[3] ~= '*'
   return -1
 end
 if twin.key ~= ARGV[2] and twin.key ~= ARGV[8] then
-  return 0
+  -- Under an older KEY it was not told of the rotation.
+  return stamp_of_key(twin.key) < stamp_of_key(ARGV[2]) and -1 or 0
 end
 local stamp = tonumber(ARGV[5])
 if twin.clock >= stamp then

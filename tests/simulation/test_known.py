@@ -205,6 +205,32 @@ KNOWN = {
         actors=((Op("end"), Op("create", 0, "b")), (Op("load"),)),
         faults=(Fault((0, 0, 1), "lost"), Fault((1, 0, 5), "held", 0)),
     ),
+    "a save that asks the row just before it is handed over finds nothing": Schedule(
+        actors=((Op("create", 1), Op("login", 1)), (Op("synchronize"),)),
+        switches=(Switch((0, 1, 6), 1),),
+        faults=(
+            Fault((0, 0, 0), "database away"),
+            Fault((0, 1, 3), "slow", 2500),
+            Fault((0, 1, 4), "database back"),
+        ),
+    ),
+    "after a rotation that the cache was not told of the save is refused there": Schedule(
+        actors=((Op("login", 1),),),
+        faults=(
+            Fault((0, 0, 4), "refused"),
+            Fault((0, 0, 5), "slow", 600),
+            Fault((0, 0, 6), "refused"),
+        ),
+    ),
+    "after a rotation that the cache was not told of a logout ends nothing there": Schedule(
+        actors=((Op("rotate"), Op("logout")),),
+        faults=(
+            Fault((0, 0, 4), "cache away"),
+            Fault((0, 1, 0), "slow", 600),
+            Fault((0, 1, 1), "cache back"),
+            Fault((0, 1, 1), "refused"),
+        ),
+    ),
 }
 
 

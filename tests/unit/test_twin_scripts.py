@@ -25,7 +25,7 @@ from django_elasticache_sessions.scripts import (
 SID, OTHER_SID = "A" * 22, "B" * 22
 HASH, OTHER = f"session:{{7}}:{SID}", f"session:{{7}}:{OTHER_SID}"
 INDEX, PENDING, EVENTS = "session:{7}:live", "session:{7}:pending", "session:events:{7}"
-KEY, NEW_KEY = "k" * 30, "n" * 30
+OLD_KEY, KEY, NEW_KEY = "Z" * 30, "k" * 30, "n" * 30
 TTL, TOKEN, STAMP = 100, "token", 2**47
 #: When a KEY was made, its session ended and was created.
 TIMES = f"7 {STAMP} 5"
@@ -484,9 +484,15 @@ class TestSavePending:
         assert filled.save_pending(a="x") == -1
         assert filled.everything() == before
 
-    def test_with_another_key_is_refused(self, filled):
+    def test_under_a_key_that_was_replaced_is_refused(self, filled):
         before = filled.everything()
-        assert filled.save_pending(key=NEW_KEY, a="x") == 0
+        assert filled.save_pending(key=OLD_KEY, a="x") == 0
+        assert filled.everything() == before
+
+    @pytest.mark.parametrize("key", [NEW_KEY, *(f"k{digit}" + 28 * "k" for digit in "z09-_")])
+    def test_under_a_key_that_the_hash_was_not_told_of_is_left_to_the_row(self, filled, key):
+        before = filled.everything()
+        assert filled.save_pending(key=key, a="x") == -1
         assert filled.everything() == before
 
     def test_of_an_ended_session_is_refused(self, ended):
@@ -698,12 +704,14 @@ class TestEnd:
         assert ended.end() == [b"", 2, TTL]
         assert ended.client.hgetall(HASH) == encoded(TOMBSTONE)
 
-    def test_of_one_key_leaves_a_session_with_another(self, filled):
+    def test_of_a_key_that_was_replaced_leaves_the_session(self, filled):
         before = filled.everything()
-        assert filled.end(TTL, key=NEW_KEY) == [b"", 3, TTL]
+        assert filled.end(TTL, key=OLD_KEY) == [b"", 3, TTL]
         assert filled.everything() == before
-        filled.behind(3)
-        assert filled.end(TTL, key=NEW_KEY) == [b"", 4, TTL]
+
+    def test_of_a_key_that_the_hash_was_not_told_of_is_one(self, filled):
+        assert filled.end(TTL, key=NEW_KEY) == [b"tag", 0, TTL]
+        assert filled.client.hgetall(HASH) == encoded({**TOMBSTONE, "~k": NEW_KEY})
 
     def test_leaves_a_tombstone_for_as_long_as_a_copy_could_live(self, filled):
         filled.client.expire(HASH, 9 * TTL)
