@@ -73,17 +73,38 @@ class Breaker:
                 self._is_trying = False
 
 
+class Stall:
+    """A while in which a server answers nobody; a short one, however many callers it hits."""
+
+    def __init__(self) -> None:
+        """Begin with a server that answers."""
+        self._noticed: float | None = None
+
+    def is_short(self, began: float) -> bool:
+        """Take note of an attempt without an answer, by when it began.
+
+        Tell whether it began before any other had ended so, with no answer in between.
+        """
+        if self._noticed is None:
+            self._noticed = time.monotonic()
+            return True
+        return began < self._noticed
+
+    def end(self) -> None:
+        """Take note of an answer."""
+        self._noticed = None
+
+
 class Patience:
     """Leaves a server alone that keeps callers waiting; to ask one that refuses them costs nothing.
 
-    Opens when an attempt has timed out that began after another had, with no answer in between: one
-    short stall, however many callers it hits, opens nothing.
+    One short stall opens nothing.
     """
 
     def __init__(self) -> None:
         """Begin with a server that answers."""
         self._breaker = Breaker()
-        self._first_timeout: float | None = None
+        self._stall = Stall()
 
     @property
     def is_at_an_end(self) -> bool:
@@ -102,14 +123,12 @@ class Patience:
         """Take note of an attempt without an answer, by the error of the wire."""
         if not isinstance(error, TIMEOUTS):
             self.answered()
-        elif self._first_timeout is None:
-            self._first_timeout = time.monotonic()
-        elif began >= self._first_timeout:
+        elif not self._stall.is_short(began):
             self._breaker.failed()
 
     def answered(self) -> None:
         """Take note of an answer, whatever it was."""
-        self._first_timeout = None
+        self._stall.end()
         self._breaker.served()
 
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from django.core.signals import setting_changed
 
 from . import occurrences, row_servers, row_upkeep, scripts, transactions
-from .breaker import LONGEST_PAUSE_SECONDS, Breaker
+from .breaker import LONGEST_PAUSE_SECONDS, Breaker, Stall
 from .conf import get_configuration, get_outline
 from .drivers.pools import is_cluster
 from .exceptions import (
@@ -126,6 +126,7 @@ class Homes:
         self.standings: dict[bytes, Standing] = {}
         self.cache = Breaker()
         self.database = Breaker()
+        self._stall = Stall()
         self.occurrences = Occurrences()
         self.database_health = Health(database_alias, "database")
         #: Why the database did not serve when last asked.
@@ -165,6 +166,25 @@ class Homes:
     def note_database_back(self) -> None:
         """Note that the database serves again."""
         self._database_behind_until = time.monotonic() + DATABASE_AFTERMATH_SECONDS
+
+    def note_cache_failed(self, problem: SessionStoreUnavailable, began: float) -> None:
+        """Leave the cache alone for a pause, unless it refuses its callers at once.
+
+        While there is no going by the database, not for one short stall either.
+        """
+        at_once = isinstance(problem, StoreRefused)
+        if not at_once:
+            is_needed = self.database.is_open or self.is_database_behind
+            at_once = self._stall.is_short(began) and is_needed
+        if self.cache.failed(at_once=at_once):
+            self.occurrences.note("breaker_openings")
+
+    def note_cache_served(self) -> None:
+        """Note that the cache has answered."""
+        if self.cache.is_open:
+            self.begin_aftermath()
+        self.cache.served()
+        self._stall.end()
 
     def clock(self, bucket: int) -> ServerClock:
         """Return the clock of the server that a bucket lies on."""
@@ -322,6 +342,7 @@ def ask_cache(
     """
     if not homes.cache.admits():
         raise SessionStoreUnavailable(A_MOMENT_AGO)
+    began = time.monotonic()
     try:
         if homes.is_reconciliation_due():
             most_batches = _BATCHES_PER_REQUEST + -(-marked // _BATCH)
@@ -337,12 +358,9 @@ def ask_cache(
         homes.note_part_down()
         raise
     except SessionStoreUnavailable as problem:
-        if homes.cache.failed(at_once=isinstance(problem, StoreRefused)):
-            homes.occurrences.note("breaker_openings")
+        homes.note_cache_failed(problem, began)
         raise
-    if homes.cache.is_open:
-        homes.begin_aftermath()
-    homes.cache.served()
+    homes.note_cache_served()
     return replies
 
 

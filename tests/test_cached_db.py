@@ -18,6 +18,7 @@ from django_elasticache_sessions.handing_over import hand_over
 
 from .conftest import point_sessions_at
 from .servers.databases import VENDORS
+from .servers.relay import Relay
 from .servers.valkey import Valkey
 from .stepping import answer, finish
 
@@ -54,6 +55,13 @@ def database_fails(alias, monkeypatch):
     return switch
 
 
+@pytest.fixture
+def impatient(relay, settings) -> Relay:
+    """A way to the cache, for which nobody waits long."""
+    point_sessions_at(settings, relay.url, SOCKET_TIMEOUT=0.5, SOCKET_CONNECT_TIMEOUT=0.5)
+    return relay
+
+
 def saved(**data: object) -> str:
     session = SessionStore()
     session.update(data)
@@ -69,6 +77,15 @@ def change(session_key: str, **data: object) -> None:
     session = SessionStore(session_key)
     session.update(data)
     session.save()
+
+
+def stall(relay: Relay, session_key: str, *, times: int = 1) -> None:
+    """Have so many requests for a session wait for the cache in vain."""
+    relay.delay(2)
+    for _ in range(times):
+        with pytest.raises(SessionStoreUnavailable):
+            content(session_key)
+    relay.heal()
 
 
 def handed_over() -> int:
@@ -294,6 +311,41 @@ def test_without_the_cache_the_database_is_believed_a_while_after_it_came_back(
     monkeypatch.setattr(homes, "DATABASE_AFTERMATH_SECONDS", 0)
     assert content(key) == {"a": 1}
     assert content("k" * 40) == {}
+
+
+@pytest.mark.parametrize("is_back", [False, True], ids=["away", "back just now"])
+def test_a_cache_that_stalls_once_is_asked_again_where_the_database_is_no_help(
+    impatient, alias, database_fails, monkeypatch, is_back
+):
+    key = saved(a=1)
+    database_fails(fails=True)
+    with pytest.raises(SessionStoreUnavailable):
+        content("k" * 40)
+    monkeypatch.setattr(homes, "DATABASE_AFTERMATH_SECONDS", 60)
+    if is_back:
+        database_fails(fails=False)
+        assert content("k" * 40) == {}
+    monkeypatch.setattr(breaker, "FIRST_PAUSE_SECONDS", 60)
+    monkeypatch.setattr(breaker, "LONGEST_PAUSE_SECONDS", 60)
+    stall(impatient, key)
+    assert content(key) == {"a": 1}
+    # Not for ever: who comes next waits in vain too.
+    stall(impatient, key, times=2)
+    with pytest.raises(SessionStoreUnavailable):
+        content(key)
+
+
+def test_a_cache_that_stalls_once_is_left_alone_where_the_database_serves(
+    impatient, alias, monkeypatch
+):
+    key = saved(a=1)
+    monkeypatch.setattr(breaker, "FIRST_PAUSE_SECONDS", 60)
+    monkeypatch.setattr(breaker, "LONGEST_PAUSE_SECONDS", 60)
+    impatient.delay(2)
+    assert content(key) == {"a": 1}
+    asked = len(impatient.requests)
+    assert content(key) == {"a": 1}
+    assert len(impatient.requests) == asked
 
 
 @pytest.mark.parametrize("is_visited", [False, True])
