@@ -42,6 +42,10 @@ class DatabaseUnavailable(SessionStoreUnavailable):
     """The fallback database could not be reached or refused to serve."""
 
 
+class RowRefused(DatabaseUnavailable):
+    """The fallback database does not take this row: it serves all others."""
+
+
 class TransactionBroken(SessionStoreUnavailable):
     """The fallback database failed inside a transaction, which cannot continue.
 

@@ -18,7 +18,7 @@ from .conf import get_configuration
 from .ending import delete as delete
 from .ending import end_all as end_all
 from .ending import tell_known_end
-from .exceptions import DatabaseUnavailable, SessionStoreUnavailable
+from .exceptions import DatabaseUnavailable, RowRefused, SessionStoreUnavailable
 from .handing_over import hand_over
 from .homes import Homes, ask_database, ask_here, get_homes, tell
 from .keys import Naming, SessionName, stamp_of_key
@@ -166,7 +166,8 @@ def _refused(
     if cached and cached.key == stored.key and cached.pending:
         left = yield from hand_over(homes, naming, (stored.name,))
         if left:
-            raise SessionStoreUnavailable(Text("The session waits in the cache for the database."))
+            is_refused = homes.is_set_aside(stored.name)
+            raise (RowRefused if is_refused else SessionStoreUnavailable)(outbox.WAITS)
         return None
     # Others may have handed it over since the row was asked.
     state = yield from _state(homes, stored.name)

@@ -17,6 +17,7 @@ from .exceptions import (
     DatabaseUnavailable,
     InvalidValue,
     ReplyTooLarge,
+    RowRefused,
     SessionStoreUnavailable,
     SessionTooLarge,
 )
@@ -41,6 +42,7 @@ logger = logging.getLogger("django_elasticache_sessions")
 
 _ATTEMPTS = 5
 _STATEMENT_BYTES = 256 * 1024
+_NOT_TAKEN = "the database does not take it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,23 +77,27 @@ def hand_over(
 ) -> Operation[list[SessionName]]:
     """Bring what waits of sessions into the database; return those of which something waits yet.
 
-    Those that keep changing meanwhile are left, as is what the database refuses. Harmless when
-    repeated, and when cut off at any point. Inside a transaction the cache is told after its end.
+    Those that keep changing meanwhile are left. What the database refuses is set aside, and tried
+    once. Harmless when repeated, and when cut off at any point. Inside a transaction the cache is
+    told after its end.
     """
+    refused: set[SessionName] = set()
     waiting = sorted(dict.fromkeys(names), key=_bucket)
     if waiting:
         # What comes of a superseded server is marked: which one it is has to be known.
         yield from acquaint(homes, waiting[0])
     for _ in range(_ATTEMPTS):
-        if not waiting:
+        todo = [name for name in waiting if name not in refused]
+        if not todo:
             break
-        found = yield from _read(homes, waiting)
+        found = yield from _read(homes, todo)
         told: list[Command] = []
         asked: list[SessionName] = []
         for portion in _portions(found):
-            for item, command in (yield from _to_database(homes, naming, portion)):
+            for item, command in (yield from _to_database(homes, naming, portion, refused)):
                 asked.append(item.name)
                 told.append(command)
+                homes.take_back(item.name)
         if (yield from transactions.is_open(homes.database_alias)):
             yield from _tell_after_commit(homes, asked, told)
             waiting = [name for name in waiting if name not in asked]
@@ -161,9 +167,12 @@ def _read(homes: Homes, names: Sequence[SessionName]) -> Operation[list[_Found]]
 
 
 def _to_database(
-    homes: Homes, naming: Naming, found: Sequence[_Found]
+    homes: Homes, naming: Naming, found: Sequence[_Found], refused: set[SessionName]
 ) -> Operation[list[tuple[_Found, Command]]]:
-    """Merge into the rows; return what the cache is to be told of the sessions that are done."""
+    """Merge into the rows; return what the cache is to be told of the sessions that are done.
+
+    Those that the database does not take are added to `refused`.
+    """
     with_something = [item for item in found if item.stored or item.end_of is not None]
     states = {}
     if with_something:
@@ -174,17 +183,22 @@ def _to_database(
     for item in found:
         state = states.get(item.name.digest)
         if item.end_of is not None:
-            if (yield from _end(homes, item, item.end_of, state)):
+            try:
+                has_ended = yield from _end(homes, item, item.end_of, state)
+            except RowRefused:
+                _set_aside(homes, refused, item, _NOT_TAKEN)
+                continue
+            if has_ended:
                 told.append((item, _drop(naming, item.name, 0, *item.tombstone)))
         elif item.stored is None or not item.stored.pending:
             told.append((item, _handed(naming, item.name, 0, 0, has_newer=False, pending={})))
         elif isinstance(state, InvalidValue):
-            _report(item, "its row is damaged")
+            _set_aside(homes, refused, item, "its row is damaged")
         elif (state is None and item.stored.version) or (state and state.is_ended):
             told.append((item, _dropped(naming, item.name, item.stored.version, state)))
         else:
             merges.append((item, row_merge.merge(state, item.stored, item.ttl)))
-    written = yield from _write(homes, merges)
+    written = yield from _write(homes, merges, refused)
     return told + [
         (item, _handed_of(naming, item, merged))
         for item, merged in merges
@@ -235,9 +249,9 @@ def _end(
 
 
 def _write(
-    homes: Homes, merges: Sequence[tuple[_Found, row_merge.Merged]]
+    homes: Homes, merges: Sequence[tuple[_Found, row_merge.Merged]], refused: set[SessionName]
 ) -> Operation[set[bytes]]:
-    """Write merged rows; return the `sid`s of those written. What is refused is reported."""
+    """Write merged rows; return the `sid`s of those written. What is refused is set aside."""
     todo = [(item, merged.content) for item, merged in merges if merged.content]
     if not todo:
         return set()
@@ -247,22 +261,24 @@ def _write(
         server = homes.server(todo[0][0].name.bucket)
         written: set[bytes] = yield from ask_database(homes, row_merge.write, contents, server)
         return written
-    except SessionTooLarge:
+    except (SessionTooLarge, RowRefused):
         if len(todo) == 1:
-            _report(todo[0][0], "the database does not take it")
+            _set_aside(homes, refused, todo[0][0], _NOT_TAKEN)
             return set()
     written = set()
     for pair in merges:
-        written |= yield from _write(homes, [pair])
+        written |= yield from _write(homes, [pair], refused)
     return written
 
 
-def _report(item: _Found, problem: str) -> None:
-    logger.error(
-        "Session %s stays in the cache alone: %s. It is not lost while the cache keeps it.",
-        item.name.sid,
-        problem,
-    )
+def _set_aside(homes: Homes, refused: set[SessionName], item: _Found, problem: str) -> None:
+    refused.add(item.name)
+    if homes.set_aside(item.name):
+        logger.error(
+            "Session %s stays in the cache alone: %s. It is not lost while the cache keeps it.",
+            item.name.sid,
+            problem,
+        )
 
 
 def _portions(found: Sequence[_Found]) -> Iterable[list[_Found]]:

@@ -19,6 +19,7 @@ from .drivers.pools import is_cluster
 from .exceptions import (
     DatabaseUnavailable,
     PartUnavailable,
+    RowRefused,
     SessionStoreUnavailable,
     StoreRefused,
     TransactionBroken,
@@ -143,6 +144,7 @@ class Homes:
         self._origins: dict[int, bytes] = {}
         self._clocks: dict[int, ServerClock] = {}
         self._waiting: dict[SessionName, None] = {}
+        self._refused: set[SessionName] = set()
         self._next_search = time.monotonic() + SEARCH_SECONDS
         self._searched = 0
 
@@ -290,6 +292,21 @@ class Homes:
                 # Another thread took the last one.
                 break
         return names
+
+    def set_aside(self, name: SessionName) -> bool:
+        """Remember a session that the database does not take; tell whether that is news."""
+        if name in self._refused or len(self._refused) >= _MOST_WAITING:
+            return False
+        self._refused.add(name)
+        return True
+
+    def take_back(self, name: SessionName) -> None:
+        """Forget that the database did not take a session."""
+        self._refused.discard(name)
+
+    def is_set_aside(self, name: SessionName) -> bool:
+        """Tell whether the database did not take a session."""
+        return name in self._refused
 
     def buckets_to_search(self, buckets: int) -> range:
         """Return in which buckets one caller is to look for what waits; mostly in none."""
@@ -442,6 +459,9 @@ def ask_database(
     statement: Any = Statement(homes.database_alias, function, arguments, options)
     try:
         result: T = yield statement
+    except RowRefused:
+        _note_database_serves(homes)
+        raise
     except DatabaseUnavailable as problem:
         if homes.database.failed():
             homes.occurrences.note("breaker_openings")
@@ -449,11 +469,15 @@ def ask_database(
         homes.database_health.failed(problem)
         yield from _refuse_in_transaction(homes, problem)
         raise
+    _note_database_serves(homes)
+    return result
+
+
+def _note_database_serves(homes: Homes) -> None:
     if homes.database.is_open:
         homes.note_database_back()
     homes.database.served()
     homes.database_health.answered()
-    return result
 
 
 def _refuse_in_transaction(homes: Homes, problem: DatabaseUnavailable) -> Operation[None]:

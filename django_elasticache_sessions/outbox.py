@@ -36,6 +36,8 @@ TOO_MANY = -2
 NEWER_KEY = 3
 #: What it replies of one that had a row, and of one that only the cache had.
 WITH_ROW, ONLY_HERE = 0, 1
+#: What is said of a session that the database does not have yet.
+WAITS = Text("The session waits in the cache for the database.")
 
 
 def create(homes: Homes, naming: Naming, name: SessionName, new: NewSession) -> Operation[bool]:

@@ -20,6 +20,7 @@ from .exceptions import (
     DatabaseUnavailable,
     InvalidValue,
     ReplyTooLarge,
+    RowRefused,
     SessionStoreUnavailable,
 )
 from .handing_over import adopt, hand_over
@@ -183,7 +184,9 @@ class _Reading:
     def _is_ended(self, name: SessionName, end_of: EndOf) -> Operation[bool]:
         """Tell the database of an end that it was not told; it may be of a KEY before this one."""
         try:
-            yield from hand_over(self.homes, get_configuration().naming, (name,))
+            left = yield from hand_over(self.homes, get_configuration().naming, (name,))
+            if left and self.homes.is_set_aside(name):
+                raise RowRefused(outbox.WAITS)
         except SessionStoreUnavailable:
             if not end_of.key or self.is_mine(_ended_session(name, end_of)):
                 return True
@@ -373,7 +376,9 @@ def _hand_over_waiting(homes: Homes) -> Operation[None]:
         except SessionStoreUnavailable:
             left = names
     for name in left:
-        homes.note_waiting(name)
+        # What the database refuses costs no other request anything; its own readers try again.
+        if not homes.is_set_aside(name):
+            homes.note_waiting(name)
 
 
 def _look(homes: Homes, names: tuple[SessionName, ...]) -> Operation[_Seen]:

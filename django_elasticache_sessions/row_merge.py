@@ -19,7 +19,7 @@ from .fields import loaded_name
 from .keys import stamp_of_key
 from .operations import PENDING_EXPIRY, PENDING_KEY, StoredSession
 from .row_servers import marking
-from .rows import Content, State, inserted, insertion
+from .rows import Content, State, inserted, insertion, is_duplicate
 
 #: Stamps of removed fields that a row keeps; older ones become one.
 _MOST_REMOVED = 64
@@ -185,7 +185,9 @@ def _insert(connection: BaseDatabaseWrapper, content: Content) -> bool:
         with connection.cursor() as cursor:
             cursor.execute(query, inserted(connection, content))
             return True
-    except IntegrityError:
+    except IntegrityError as error:
+        if not is_duplicate(error):
+            raise
         return False
 
 

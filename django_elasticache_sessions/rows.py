@@ -34,6 +34,7 @@ ENDED_SECONDS = 14 * 86_400
 NEVER = 2**53
 #: In one statement; SQLite may take no more than 32,766 parameters.
 _INSERTED_ROWS = 1000
+_DUPLICATE = 1062
 _COLUMNS = "sid, created, saved, expires, version, user_tag, validator, clock, fields"
 
 
@@ -196,12 +197,18 @@ def create(connection: BaseDatabaseWrapper, new: Content) -> Written:
         with connection.cursor() as cursor:
             cursor.execute(query, inserted(connection, new, cache_stale=cache_stale))
             is_new = cursor.rowcount == 1
-    except IntegrityError:
+    except IntegrityError as error:
         # MySQL has no way to leave out a row that is there, and nothing else.
-        pass
+        if not is_duplicate(error):
+            raise
     if not is_new:
         is_new = any(row.key == new.key for row in load(connection, [new.sid]).rows)
     return Written(int(is_new), not cache_stale)
+
+
+def is_duplicate(error: IntegrityError) -> bool:
+    """Tell whether a row was not inserted for being there, as MySQL says it."""
+    return bool(error.args and error.args[0] == _DUPLICATE)
 
 
 def save(connection: BaseDatabaseWrapper, patch: Patch) -> Written:

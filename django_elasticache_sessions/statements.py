@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db import DatabaseError, DataError, InterfaceError, connections
+from django.db import DatabaseError, DataError, IntegrityError, InterfaceError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils.connection import ConnectionDoesNotExist
 
-from .exceptions import DatabaseUnavailable, SessionTooLarge, TransactionBroken
+from .exceptions import DatabaseUnavailable, RowRefused, SessionTooLarge, TransactionBroken
 from .texts import Text
 
 T = TypeVar("T")
@@ -25,6 +25,10 @@ _PASSING_STATES = ("40001", "40P01")
 _PASSING_NUMBERS = (1205, 1213, 1020)
 #: Of MySQL.
 _PACKET_TOO_LARGE = 1153
+#: What is about the row alone: in PostgreSQL the beginning of the SQLSTATEs of data, constraints,
+#: views, limits and triggers, in MySQL the numbers of a trigger and of a row that is too large.
+_ROW_STATES = ("22", "23", "44", "54", "P0")
+_ROW_NUMBERS = (1644, 1118)
 _PASSING_TEXTS = ("database is locked", "database table is locked")
 _READ_ONLY = ("read-only", "readonly", "read only")
 
@@ -41,6 +45,7 @@ class Statement(Generic[T]):
     def run(self) -> T:
         """Call it. Raises `DatabaseUnavailable`, `SessionTooLarge`, and what the function raises.
 
+        Where only this row is at fault, it is `RowRefused`.
         What another transaction or a connection gone idle caused is tried again, a bounded number
         of times, unless a transaction is open, which would not have what it had before: there any
         failure is `TransactionBroken`.
@@ -56,6 +61,8 @@ class Statement(Generic[T]):
                 if connection.in_atomic_block:
                     # What it did before is undone with it: the cache must not take its place.
                     raise TransactionBroken(_describe(self.alias, error)) from None
+                if _is_of_its_row(error):
+                    raise RowRefused(_describe(self.alias, error)) from None
                 is_last = attempt == ATTEMPTS
                 if is_last or not _is_passing(connection, error, was_connected=was_connected):
                     raise DatabaseUnavailable(_describe(self.alias, error)) from None
@@ -75,10 +82,9 @@ def unknown_alias(alias: str) -> str:
 
 def _is_passing(connection: BaseDatabaseWrapper, error: Exception, *, was_connected: bool) -> bool:
     """Tell whether another attempt may go better; gives up a connection that is dead."""
-    cause = error.__cause__
     if (
-        getattr(cause, "sqlstate", None) in _PASSING_STATES
-        or (getattr(cause, "args", ()) or (None,))[0] in _PASSING_NUMBERS
+        _state(error) in _PASSING_STATES
+        or _number(error) in _PASSING_NUMBERS
         or any(text in str(error) for text in _PASSING_TEXTS)
     ):
         return True
@@ -89,8 +95,25 @@ def _is_passing(connection: BaseDatabaseWrapper, error: Exception, *, was_connec
 
 
 def _is_too_large(error: Exception) -> bool:
-    number = (getattr(error.__cause__, "args", ()) or (None,))[0]
-    return isinstance(error, DataError) or number == _PACKET_TOO_LARGE
+    return isinstance(error, DataError) or _number(error) == _PACKET_TOO_LARGE
+
+
+def _is_of_its_row(error: Exception) -> bool:
+    return (
+        isinstance(error, IntegrityError)
+        or _state(error).startswith(_ROW_STATES)
+        or _number(error) in _ROW_NUMBERS
+    )
+
+
+def _state(error: Exception) -> str:
+    """Return PostgreSQL's SQLSTATE, empty where there is none."""
+    return getattr(error.__cause__, "sqlstate", None) or ""
+
+
+def _number(error: Exception) -> Any:
+    """Return MySQL's error number."""
+    return (getattr(error.__cause__, "args", ()) or (None,))[0]
 
 
 def _too_large(alias: str) -> str:
@@ -123,9 +146,4 @@ def _describe(alias: str, error: Exception) -> Text:
 
 
 def _is_table_missing(error: Exception) -> bool:
-    cause = error.__cause__
-    return (
-        getattr(cause, "sqlstate", None) == "42P01"
-        or (getattr(cause, "args", ()) or (None,))[0] == 1146
-        or "no such table" in str(error)
-    )
+    return _state(error) == "42P01" or _number(error) == 1146 or "no such table" in str(error)
