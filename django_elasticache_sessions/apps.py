@@ -17,12 +17,13 @@ class ElastiCacheSessionsConfig(AppConfig):
     def ready(self) -> None:
         """Register every check (`manage.py check`, some only with `--deploy`)."""
         from . import checks, receivers
+        from .database_checks import check_database_timeouts
         from .elasticache import checks as aws_checks
 
         for check in (*checks.CHECKS, *aws_checks.CHECKS):
             register(check, Tags.caches)
         for check in checks.DATABASE_CHECKS:
             register(check, Tags.database)
-        for check in checks.DEPLOY_CHECKS:
+        for check in (*checks.DEPLOY_CHECKS, check_database_timeouts):
             register(check, Tags.security, deploy=True)
         receivers.connect()

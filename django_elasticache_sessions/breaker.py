@@ -8,11 +8,14 @@ from threading import Lock
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from .exceptions import SessionStoreUnavailable
+from .health import Health
 from .texts import Text, did_not_serve
 
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 2.0
 _NO_PAUSE_SECONDS = 1e-9
+#: Statements that are not done in time follow each other if there is no more between them.
+_GAP_SECONDS = 1.0
 #: What says that a server kept its caller waiting: the system's word for it, and redis-py's.
 TIMEOUTS = (TimeoutError, RedisTimeoutError)
 
@@ -93,6 +96,49 @@ class Stall:
     def end(self) -> None:
         """Take note of an answer."""
         self._noticed = None
+
+
+class StatementBreaker(Breaker):
+    """One that statements do not open which may have met a lock of their own session alone.
+
+    It opens when several sessions in a row have not had theirs done in time.
+    """
+
+    def __init__(self, several: int, health: Health) -> None:
+        """Take how many are several, and what is to be told."""
+        super().__init__()
+        self.health = health
+        self._several = several
+        self._askers: set[object] = set()
+        self._last = 0.0
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether a statement was not done in time a moment ago: what can wait better does."""
+        return bool(self._askers) and time.monotonic() - self._last < _GAP_SECONDS
+
+    @property
+    def probe_share(self) -> float:
+        """How much of its time an attempt is given: while open, more from pause to pause."""
+        return self._pause / LONGEST_PAUSE_SECONDS / 2 if self._pause else 1.0
+
+    def stumbled(self, asker: object, *, most_seconds: float) -> bool:
+        """Take note of one that was not done in `most_seconds`; tell whether that opened it."""
+        with self._lock:
+            now = time.monotonic()
+            if now - self._last > most_seconds + _GAP_SECONDS:
+                self._askers.clear()
+            self._last = now
+            self._askers.add(asker)
+            is_enough = self._pause > 0 or len(self._askers) >= self._several
+        return is_enough and self.failed()
+
+    def served(self) -> None:
+        """Close."""
+        if self._askers:
+            self._askers = set()
+        super().served()
+        self.health.answered()
 
 
 class Patience:

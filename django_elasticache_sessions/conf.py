@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from difflib import get_close_matches
 from hashlib import sha256
+from math import inf
 from typing import Any
 
 from django.conf import settings
@@ -77,6 +78,7 @@ class Options:
     index_buckets: int = 256
     fallback_database: str = "default"
     fallback_writes: str = "through"
+    database_timeout: float = 1.0
     previous_engines: tuple[str, ...] = ()
     previous_cache_alias: str = "default"
     cloudwatch: CloudWatchOptions | None = None
@@ -294,6 +296,14 @@ def _count(value: object, *, at_most: int | None = None) -> int:
     return value
 
 
+def _seconds(value: object) -> float:
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < inf:
+        raise ValueError(f"expected a number of seconds above 0, found {_shown_number(value)}")
+    return float(value)
+
+
 def _buckets(value: object) -> int:
     return _count(value, at_most=MAX_INDEX_BUCKETS)
 
@@ -368,6 +378,7 @@ _READERS: dict[str, Callable[[object], Any]] = {
     "INDEX_BUCKETS": _buckets,
     "FALLBACK_DATABASE": _alias_of("DATABASES"),
     "FALLBACK_WRITES": _one_of("through", "behind"),
+    "DATABASE_TIMEOUT": _seconds,
     "PREVIOUS_ENGINES": _engines,
     "PREVIOUS_CACHE_ALIAS": _alias_of("CACHES"),
     "CLOUDWATCH": read_cloudwatch,

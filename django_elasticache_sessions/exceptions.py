@@ -7,6 +7,7 @@ from typing import Any
 
 from django.contrib.sessions.backends.base import UpdateError
 from django.contrib.sessions.exceptions import SessionInterrupted
+from django.db.transaction import TransactionManagementError
 from redis.exceptions import AuthenticationError
 
 
@@ -46,10 +47,32 @@ class RowRefused(DatabaseUnavailable):
     """The fallback database does not take this row: it serves all others."""
 
 
-class TransactionBroken(SessionStoreUnavailable):
-    """The fallback database failed inside a transaction, which cannot continue.
+class DatabaseBusy(DatabaseUnavailable):
+    """The fallback database did not do one statement in time, which says little of others.
 
-    It says nothing of either store to anybody outside.
+    A lock was held, or it took longer than `ELASTICACHE_SESSIONS["DATABASE_TIMEOUT"]`. `asker`
+    stands for the session that it was for; `None` where the statement was not even tried.
+    """
+
+    def __init__(self, text: str, asker: object) -> None:
+        """Take the text to show."""
+        super().__init__(text)
+        self.asker = asker
+
+
+class TransactionBroken(SessionStoreUnavailable):
+    """The fallback database failed inside a transaction, which cannot continue."""
+
+    def __init__(self, text: str, *, is_store_away: bool = False) -> None:
+        """Take the text to show, and whether the database does not serve others either."""
+        super().__init__(text)
+        self.is_store_away = is_store_away
+
+
+class TransactionFailed(TransactionBroken, TransactionManagementError):
+    """A transaction was broken before the session was used in it: an error of the caller's.
+
+    It is Django's error too, and answered as such: HTTP 500, not 503.
     """
 
 

@@ -13,16 +13,18 @@ from typing import Any, TypeVar
 from django.core.signals import setting_changed
 
 from . import occurrences, row_servers, row_upkeep, scripts, transactions
-from .breaker import LONGEST_PAUSE_SECONDS, Breaker, Stall
+from .breaker import LONGEST_PAUSE_SECONDS, Breaker, Stall, StatementBreaker
 from .conf import get_configuration, get_outline
 from .drivers.pools import is_cluster
 from .exceptions import (
+    DatabaseBusy,
     DatabaseUnavailable,
     PartUnavailable,
     RowRefused,
     SessionStoreUnavailable,
     StoreRefused,
     TransactionBroken,
+    TransactionFailed,
 )
 from .health import Health
 from .keys import SessionName
@@ -37,7 +39,7 @@ from .operations import (
     run,
 )
 from .row_servers import UNKNOWN, Standing, name_of
-from .statements import Statement
+from .statements import Statement, is_write
 from .texts import A_MOMENT_AGO, Text, text_of
 
 T = TypeVar("T")
@@ -126,17 +128,21 @@ class Homes:
         #: By replication id, what the database says of the servers of the cache.
         self.standings: dict[bytes, Standing] = {}
         self.cache = Breaker()
-        self.database = Breaker()
+        #: Of all statements, and of those that wait for others' locks.
+        self.database = StatementBreaker(2, Health(database_alias, "database"))
+        self.writes = StatementBreaker(3, Health(database_alias, "database", part="writes"))
         self._stall = Stall()
         self.occurrences = Occurrences()
-        self.database_health = Health(database_alias, "database")
         #: Why the database did not serve when last asked.
-        self.database_problem = DatabaseUnavailable(Text("The fallback database did not serve."))
+        self.database_problem: SessionStoreUnavailable = DatabaseUnavailable(
+            Text("The fallback database did not serve.")
+        )
         #: Whether this process has left hashes older than their rows.
         self.has_marked = False
         # Which ones; `None` where they are too many, or of others.
         self._marked: set[bytes] | None = set()
         self._next_reconciliation = 0.0
+        self.is_reconciling = False
         self._aftermath_ends = 0.0
         self._partly_down_until = 0.0
         self._database_behind_until = 0.0
@@ -147,6 +153,11 @@ class Homes:
         self._refused: set[SessionName] = set()
         self._next_search = time.monotonic() + SEARCH_SECONDS
         self._searched = 0
+
+    @property
+    def is_database_left_alone(self) -> bool:
+        """Whether nothing can be brought into the database."""
+        return self.database.is_open or self.writes.is_open
 
     @property
     def is_partly_down(self) -> bool:
@@ -285,7 +296,7 @@ class Homes:
     def take_waiting(self, most: int) -> list[SessionName]:
         """Return and forget some of those, once the database serves again."""
         names: list[SessionName] = []
-        while self._waiting and len(names) < most and not self.database.is_open:
+        while self._waiting and len(names) < most and not self.is_database_left_alone:
             try:
                 names.append(self._waiting.popitem()[0])
             except KeyError:
@@ -311,7 +322,7 @@ class Homes:
     def buckets_to_search(self, buckets: int) -> range:
         """Return in which buckets one caller is to look for what waits; mostly in none."""
         now = time.monotonic()
-        if now < self._next_search or self.cache.is_open or self.database.is_open:
+        if now < self._next_search or self.cache.is_open or self.is_database_left_alone:
             return range(0)
         self._next_search = now + SEARCH_SECONDS
         first = self._searched % buckets
@@ -320,17 +331,28 @@ class Homes:
 
     def give_another_chance(self) -> None:
         """Ask both again at once, whatever they did before."""
-        self.cache, self.database = Breaker(), Breaker()
+        self.cache = Breaker()
+        self.database = StatementBreaker(2, self.database.health)
+        self.writes = StatementBreaker(3, self.writes.health)
 
-    def is_reconciliation_due(self) -> bool:
-        """Tell one caller per interval to look for hashes to be dropped; all, while some are.
+    @property
+    def must_reconcile(self) -> bool:
+        """Whether nobody may ask the cache before hashes that are to be dropped were looked for.
 
         Those of a node that is down cannot be: see `drop_if_stale`.
         """
-        now = time.monotonic()
-        if (self.has_marked or now < self._aftermath_ends) and not self.is_partly_down:
+        is_aftermath = self.has_marked or time.monotonic() < self._aftermath_ends
+        return is_aftermath and not self.is_partly_down
+
+    def is_reconciliation_due(self) -> bool:
+        """Tell one caller per interval to look for them, unless one still does; all, if they must.
+
+        Who is told so sets `is_reconciling`, and resets it.
+        """
+        if self.must_reconcile:
             return True
-        if now < self._next_reconciliation:
+        now = time.monotonic()
+        if now < self._next_reconciliation or self.is_reconciling:
             return False
         self._next_reconciliation = now + RECONCILE_SECONDS
         return True
@@ -362,8 +384,7 @@ def ask_cache(
     began = time.monotonic()
     try:
         if homes.is_reconciliation_due():
-            most_batches = _BATCHES_PER_REQUEST + -(-marked // _BATCH)
-            yield from reconcile(homes, most_batches=most_batches)
+            yield from _reconcile_first(homes, _BATCHES_PER_REQUEST + -(-marked // _BATCH))
         if bucket is not None and homes.standing(bucket).is_superseded:
             yield Leave(get_outline().alias)
             raise _Superseded
@@ -379,6 +400,18 @@ def ask_cache(
         raise
     homes.note_cache_served()
     return replies
+
+
+def _reconcile_first(homes: Homes, most_batches: int) -> Operation[None]:
+    homes.is_reconciling = True
+    try:
+        yield from reconcile(homes, most_batches=most_batches)
+    except TransactionFailed:
+        # Another looks a second later, in a transaction that has not failed or in none.
+        if homes.must_reconcile:
+            raise
+    finally:
+        homes.is_reconciling = False
 
 
 def ask_here(homes: Homes, bucket: int, commands: tuple[Command, ...]) -> Operation[list[Any]]:
@@ -453,37 +486,65 @@ def ask_database(
 
     Raises `DatabaseUnavailable`, and what the function of `rows` raises.
     """
-    if not homes.database.admits():
+    breakers = [homes.database, homes.writes] if is_write(function) else [homes.database]
+    if not all(breaker.admits() for breaker in breakers):
         yield from _refuse_in_transaction(homes, homes.database_problem)
         raise DatabaseUnavailable(text_of(homes.database_problem))
-    statement: Any = Statement(homes.database_alias, function, arguments, options)
+    most_seconds = get_outline().options.database_timeout
+    share = min(breaker.probe_share for breaker in breakers)
+    statement: Any = Statement(
+        homes.database_alias, function, arguments, options, most_seconds=share * most_seconds
+    )
     try:
         result: T = yield statement
     except RowRefused:
-        _note_database_serves(homes)
+        _note_answer(homes, breakers)
         raise
     except DatabaseUnavailable as problem:
-        if homes.database.failed():
-            homes.occurrences.note("breaker_openings")
-        homes.database_problem = problem
-        homes.database_health.failed(problem)
+        _note_failure(homes, breakers, problem, most_seconds)
         yield from _refuse_in_transaction(homes, problem)
         raise
-    _note_database_serves(homes)
+    except TransactionBroken as problem:
+        if problem.is_store_away:
+            _note_failure(homes, breakers, problem, most_seconds)
+        raise
+    _note_answer(homes, breakers)
     return result
 
 
-def _note_database_serves(homes: Homes) -> None:
-    if homes.database.is_open:
+def _note_answer(homes: Homes, breakers: Sequence[StatementBreaker]) -> None:
+    if any(breaker.is_open for breaker in breakers):
         homes.note_database_back()
-    homes.database.served()
-    homes.database_health.answered()
+    for breaker in breakers:
+        breaker.served()
 
 
-def _refuse_in_transaction(homes: Homes, problem: DatabaseUnavailable) -> Operation[None]:
+def _note_failure(
+    homes: Homes,
+    breakers: Sequence[StatementBreaker],
+    problem: DatabaseUnavailable | TransactionBroken,
+    most_seconds: float,
+) -> None:
+    homes.database_problem = problem
+    if isinstance(problem, DatabaseBusy):
+        if problem.asker is None:
+            return
+        # What only asks waits for no lock of a row: if it takes too long, so does all else.
+        breaker = breakers[-1]
+        is_news = breaker.stumbled(problem.asker, most_seconds=most_seconds)
+    else:
+        breaker = breakers[0]
+        is_news = breaker.failed()
+    if is_news:
+        homes.occurrences.note("breaker_openings")
+    if breaker.is_open:
+        breaker.health.failed(problem)
+
+
+def _refuse_in_transaction(homes: Homes, problem: SessionStoreUnavailable) -> Operation[None]:
     """Have nothing done in the cache instead: it would outlive the transaction's rollback."""
     if (yield from transactions.is_open(homes.database_alias)):
-        raise TransactionBroken(text_of(problem)) from None
+        raise TransactionBroken(text_of(problem), is_store_away=True) from None
 
 
 def reconcile(homes: Homes, *, most_batches: int | None = None) -> Operation[int]:

@@ -21,7 +21,7 @@ from django.utils.cache import patch_cache_control
 from django.utils.translation import gettext as _
 
 from .conf import open_keys_at_start
-from .exceptions import SessionStoreUnavailable
+from .exceptions import SessionStoreUnavailable, TransactionFailed
 
 RETRY_AFTER_SECONDS = 2
 TEMPLATE_NAME = "503.html"
@@ -54,7 +54,7 @@ class SessionMiddleware(DjangoSessionMiddleware):
     ) -> HttpResponseBase:
         """Save the session and set, keep or delete its cookie."""
         session = getattr(request, "session", None)
-        if response.status_code == 500 and getattr(session, "unavailable", None):
+        if response.status_code == 500 and _is_unavailable(getattr(session, "unavailable", None)):
             # Raised where process_exception() is not asked: in another middleware.
             return self.unavailable_response(request)
         try:
@@ -62,7 +62,9 @@ class SessionMiddleware(DjangoSessionMiddleware):
                 # Loads it where nobody has: a made-up cookie must not make a session.
                 session.get_expiry_age()
             response = super().process_response(request, response)  # type: ignore[arg-type]
-        except SessionStoreUnavailable:
+        except SessionStoreUnavailable as problem:
+            if not _is_unavailable(problem):
+                raise
             return self.unavailable_response(request)
         if getattr(session, "is_detached", False):
             # Served without its session: the visitor's cookie stays as it is.
@@ -78,7 +80,9 @@ class SessionMiddleware(DjangoSessionMiddleware):
             return self.process_response(request, response)
         try:
             request.session = await _save(session, response)  # type: ignore[assignment]
-        except SessionStoreUnavailable:
+        except SessionStoreUnavailable as problem:
+            if not _is_unavailable(problem):
+                raise
             return self.unavailable_response(request)
         try:
             return self.process_response(request, response)
@@ -89,9 +93,7 @@ class SessionMiddleware(DjangoSessionMiddleware):
         self, request: HttpRequest, exception: Exception
     ) -> HttpResponseBase | None:
         """Answer a view's `SessionStoreUnavailable`."""
-        if isinstance(exception, SessionStoreUnavailable):
-            return self.unavailable_response(request)
-        return None
+        return self.unavailable_response(request) if _is_unavailable(exception) else None
 
     def unavailable_response(self, request: HttpRequest) -> HttpResponseBase:
         """Build the answer to a request that cannot be served without its session."""
@@ -119,10 +121,19 @@ def or_unavailable(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpR
             response = view(*args, **kwargs)
             # A template may read the session.
             return response.render() if isinstance(response, SimpleTemplateResponse) else response
-        except SessionStoreUnavailable:
+        except SessionStoreUnavailable as problem:
+            if not _is_unavailable(problem):
+                raise
             return unavailable_response()
 
     return served
+
+
+def _is_unavailable(problem: Exception | None) -> bool:
+    """Tell whether a problem is of a store, and not of how the caller used a transaction."""
+    return isinstance(problem, SessionStoreUnavailable) and not isinstance(
+        problem, TransactionFailed
+    )
 
 
 class _Saved:

@@ -199,7 +199,8 @@ class _Reading:
         is_of_here = cached.origin == origin
         if cached.pending:
             is_good = is_of_here and not cached.behind and self.is_mine(cached)
-            if is_good and (yield from self._may_wait(cached)):
+            may_wait = self.homes.writes.is_suspect or (yield from self._may_wait(cached))
+            if is_good and may_wait:
                 return _Seen(cached)
             try:
                 left = yield from hand_over(self.homes, get_configuration().naming, (cached.name,))

@@ -20,6 +20,7 @@ from .keys import stamp_of_key
 from .operations import PENDING_EXPIRY, PENDING_KEY, StoredSession
 from .row_servers import marking
 from .rows import Content, State, inserted, insertion, is_duplicate
+from .statements import writes
 
 #: Stamps of removed fields that a row keeps; older ones become one.
 _MOST_REMOVED = 64
@@ -121,6 +122,7 @@ def bounded(removed: dict[str, int], cleared: int) -> tuple[dict[str, int], int]
     return {name: removed[name] for name in newest}, max(cleared, dropped)
 
 
+@writes
 def write(
     connection: BaseDatabaseWrapper, merged: Sequence[Content], server: str = ""
 ) -> set[bytes]:

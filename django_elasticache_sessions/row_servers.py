@@ -14,6 +14,7 @@ from django.db import IntegrityError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from .dialects import sql
+from .statements import writes
 
 #: How often it is noted that a server is in use.
 _HEARTBEAT_SECONDS = 20
@@ -50,6 +51,7 @@ def name_of(place: str, origin: bytes) -> str:
     return f"{place}:{origin.decode()}"
 
 
+@writes
 def meet(
     connection: BaseDatabaseWrapper,
     place: str,

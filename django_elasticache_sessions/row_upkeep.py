@@ -11,6 +11,7 @@ from .dialects import dialect_of, merged_fields, sql, stamps_to_json
 from .exceptions import InvalidValue
 from .row_merge import bounded
 from .rows import _COLUMNS, Row, row_of, states
+from .statements import writes
 from .transactions import changed_in
 
 #: An expired row stays so long: its session may live on in a cache that waits for the database.
@@ -64,6 +65,7 @@ def stale_among(connection: BaseDatabaseWrapper, sids: Sequence[bytes]) -> list[
         return [Stale(bytes.fromhex(sid), version, bool(ended)) for sid, version, ended in cursor]
 
 
+@writes
 def unmark(connection: BaseDatabaseWrapper, mended: Sequence[Stale], server: str) -> bool:
     """Note that the cache knows of rows, unless they were saved again since.
 
@@ -78,6 +80,7 @@ def unmark(connection: BaseDatabaseWrapper, mended: Sequence[Stale], server: str
     return True
 
 
+@writes
 def unmark_ended(connection: BaseDatabaseWrapper, sids: Sequence[bytes], server: str) -> bool:
     """Note that the cache knows that sessions have ended: nothing comes after that.
 
@@ -117,6 +120,7 @@ def following(
         return [row_or_sid(found) for found in cursor.fetchall()]
 
 
+@writes
 def replace(
     connection: BaseDatabaseWrapper, sid: bytes, version: int, fields: Mapping[str, bytes]
 ) -> bool:
@@ -131,6 +135,7 @@ def replace(
         return bool(cursor.rowcount == 1)
 
 
+@writes
 def bound_removed(connection: BaseDatabaseWrapper, sid: bytes) -> None:
     """Have a row keep the stamps of the newest removed fields by themselves alone."""
     state = states(connection, [sid]).get(sid)
@@ -148,6 +153,7 @@ def bound_removed(connection: BaseDatabaseWrapper, sid: bytes) -> None:
         cursor.execute(query, [stamps_to_json(removed), cleared, sid.hex(), state.row.version])
 
 
+@writes
 def delete_expired(connection: BaseDatabaseWrapper, after: bytes | None, limit: int) -> Swept:
     """Delete what has expired among `limit` rows in the key's order.
 

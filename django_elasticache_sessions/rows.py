@@ -27,6 +27,7 @@ from .dialects import (
     to_json,
 )
 from .row_servers import marking
+from .statements import writes
 
 #: Seconds that the row of an ended session stays at least.
 ENDED_SECONDS = 14 * 86_400
@@ -183,6 +184,7 @@ def states(connection: BaseDatabaseWrapper, sids: Sequence[bytes]) -> dict[bytes
     return {state.row.sid: state for state in found}
 
 
+@writes
 def create(connection: BaseDatabaseWrapper, new: Content) -> Written:
     """Insert a session's first row; version 0 where there is one.
 
@@ -211,6 +213,7 @@ def is_duplicate(error: IntegrityError) -> bool:
     return bool(error.args and error.args[0] == _DUPLICATE)
 
 
+@writes
 def save(connection: BaseDatabaseWrapper, patch: Patch) -> Written:
     """Merge changes into a session's row.
 
@@ -281,6 +284,7 @@ class Ended(NamedTuple):
     is_committed: bool
 
 
+@writes
 def end(
     connection: BaseDatabaseWrapper,
     sids: Sequence[bytes],
@@ -323,6 +327,7 @@ def end(
             return Ended(found, is_committed)
 
 
+@writes
 def end_unknown(
     connection: BaseDatabaseWrapper, sids: Iterable[bytes], *, cache_stale: bool, seconds: int = 0
 ) -> None:
@@ -354,6 +359,7 @@ def end_unknown(
             cursor.execute(insert + query, parameters)
 
 
+@writes
 def mark_stale(connection: BaseDatabaseWrapper, sid: bytes) -> None:
     """Note that the hash of a session may be older than its row."""
     query = sql(connection, "UPDATE {table} SET cache_stale = TRUE WHERE sid = %s")

@@ -2,35 +2,44 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field, replace
+from math import inf
 from typing import Any, Generic, TypeVar
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db import DatabaseError, DataError, IntegrityError, InterfaceError, connections
+from django.db import DatabaseError, InterfaceError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils.connection import ConnectionDoesNotExist
 
-from .exceptions import DatabaseUnavailable, RowRefused, SessionTooLarge, TransactionBroken
-from .texts import Text
+from .budgets import Budget
+from .database_errors import Scope, describe, is_worth_another_attempt, scope_of
+from .exceptions import (
+    DatabaseBusy,
+    DatabaseUnavailable,
+    RowRefused,
+    SessionTooLarge,
+    TransactionBroken,
+    TransactionFailed,
+)
 
 T = TypeVar("T")
-logger = logging.getLogger("django_elasticache_sessions")
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 ATTEMPTS = 3
-#: SQLSTATEs of PostgreSQL: serialization failure, deadlock.
-_PASSING_STATES = ("40001", "40P01")
-#: Error numbers of MySQL: lock wait timeout, deadlock, changed since last read (MariaDB).
-_PASSING_NUMBERS = (1205, 1213, 1020)
-#: Of MySQL.
-_PACKET_TOO_LARGE = 1153
-#: What is about the row alone: in PostgreSQL the beginning of the SQLSTATEs of data, constraints,
-#: views, limits and triggers, in MySQL the numbers of a trigger and of a row that is too large.
-_ROW_STATES = ("22", "23", "44", "54", "P0")
-_ROW_NUMBERS = (1644, 1118)
-_PASSING_TEXTS = ("database is locked", "database table is locked")
-_READ_ONLY = ("read-only", "readonly", "read only")
+_writing: set[Callable[..., Any]] = set()
+
+
+def writes(function: F) -> F:
+    """Mark a function of `rows` that changes rows, and so waits for others that do."""
+    _writing.add(function)
+    return function
+
+
+def is_write(function: Callable[..., Any]) -> bool:
+    """Tell whether a function is so marked."""
+    return function in _writing
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +50,15 @@ class Statement(Generic[T]):
     function: Callable[..., T]
     arguments: tuple[Any, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    #: Of the operation, if it has one; and how long this statement may take of it, in seconds.
+    budget: Budget | None = None
+    most_seconds: float = inf
 
     def run(self) -> T:
         """Call it. Raises `DatabaseUnavailable`, `SessionTooLarge`, and what the function raises.
 
-        Where only this row is at fault, it is `RowRefused`.
+        `DatabaseBusy` and `RowRefused` are among the former.
+
         What another transaction or a connection gone idle caused is tried again, a bounded number
         of times, unless a transaction is open, which would not have what it had before: there any
         failure is `TransactionBroken`.
@@ -54,19 +67,45 @@ class Statement(Generic[T]):
             connection = self._connection()
             was_connected = connection.connection is not None
             try:
-                return self.function(connection, *self.arguments, **self.options)
+                return self._called(connection)
             except (DatabaseError, InterfaceError) as error:
-                if _is_too_large(error):
+                scope = scope_of(error)
+                if scope is Scope.SIZE:
                     raise SessionTooLarge(_too_large(self.alias)) from None
                 if connection.in_atomic_block:
                     # What it did before is undone with it: the cache must not take its place.
-                    raise TransactionBroken(_describe(self.alias, error)) from None
-                if _is_of_its_row(error):
-                    raise RowRefused(_describe(self.alias, error)) from None
-                is_last = attempt == ATTEMPTS
-                if is_last or not _is_passing(connection, error, was_connected=was_connected):
-                    raise DatabaseUnavailable(_describe(self.alias, error)) from None
+                    raise _broken(self.alias, error, scope) from None
+                if scope is Scope.ROW:
+                    raise RowRefused(describe(self.alias, error)) from None
+                if attempt < ATTEMPTS and _may_pass(
+                    connection, error, scope, was_connected=was_connected
+                ):
+                    continue
+                if scope is Scope.STATEMENT:
+                    raise self._busy(error) from None
+                raise DatabaseUnavailable(describe(self.alias, error)) from None
         raise AssertionError
+
+    def _called(self, connection: BaseDatabaseWrapper) -> T:
+        if self.budget is None:
+            return self.function(connection, *self.arguments, **self.options)
+        if self.budget.is_spent:
+            raise DatabaseBusy(describe(self.alias, TimeoutError()), None)
+        end = self.budget.begin(connection, most_seconds=self.most_seconds)
+        is_done = False
+        try:
+            result = self.function(connection, *self.arguments, **self.options)
+            is_done = True
+            return result
+        finally:
+            if end():
+                connection.close()
+                if not is_done:
+                    raise self._busy(TimeoutError()) from None
+
+    def _busy(self, error: Exception) -> DatabaseBusy:
+        asker = self.budget.asker if self.budget else object()
+        return DatabaseBusy(describe(self.alias, error), asker)
 
     def _connection(self) -> BaseDatabaseWrapper:
         try:
@@ -75,45 +114,52 @@ class Statement(Generic[T]):
             raise ImproperlyConfigured(unknown_alias(self.alias)) from None
 
 
+def within(budget: Budget, operation: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
+    """Yield what an operation yields, its statements bound together by a budget."""
+    try:
+        step = next(operation)
+        while True:
+            if type(step) is Statement:
+                step = replace(step, budget=budget)
+            try:
+                result = yield step
+            except Exception as problem:
+                step = operation.throw(problem)
+            else:
+                step = operation.send(result)
+    except StopIteration as stop:
+        returned: T = stop.value
+        return returned
+    finally:
+        operation.close()
+
+
 def unknown_alias(alias: str) -> str:
     """Say that `FALLBACK_DATABASE` names a database that is not there."""
     return f"ELASTICACHE_SESSIONS['FALLBACK_DATABASE'] is {alias!r}, which DATABASES does not have."
 
 
-def _is_passing(connection: BaseDatabaseWrapper, error: Exception, *, was_connected: bool) -> bool:
+def _may_pass(
+    connection: BaseDatabaseWrapper, error: Exception, scope: Scope, *, was_connected: bool
+) -> bool:
     """Tell whether another attempt may go better; gives up a connection that is dead."""
-    if (
-        _state(error) in _PASSING_STATES
-        or _number(error) in _PASSING_NUMBERS
-        or any(text in str(error) for text in _PASSING_TEXTS)
-    ):
+    if is_worth_another_attempt(error):
         return True
-    if not was_connected or (connection.connection is not None and connection.is_usable()):
+    if scope is Scope.STATEMENT or not was_connected:
+        return False
+    if connection.connection is not None and connection.is_usable():
         return False
     connection.close()
     return True
 
 
-def _is_too_large(error: Exception) -> bool:
-    return isinstance(error, DataError) or _number(error) == _PACKET_TOO_LARGE
-
-
-def _is_of_its_row(error: Exception) -> bool:
-    return (
-        isinstance(error, IntegrityError)
-        or _state(error).startswith(_ROW_STATES)
-        or _number(error) in _ROW_NUMBERS
-    )
-
-
-def _state(error: Exception) -> str:
-    """Return PostgreSQL's SQLSTATE, empty where there is none."""
-    return getattr(error.__cause__, "sqlstate", None) or ""
-
-
-def _number(error: Exception) -> Any:
-    """Return MySQL's error number."""
-    return (getattr(error.__cause__, "args", ()) or (None,))[0]
+def _broken(alias: str, error: Exception, scope: Scope) -> TransactionBroken:
+    if scope is Scope.TRANSACTION:
+        return TransactionFailed(
+            "An error of the database broke the open transaction before the session was used: "
+            "nothing can be asked of it until the end of its atomic block."
+        )
+    return TransactionBroken(describe(alias, error), is_store_away=scope is Scope.STORE)
 
 
 def _too_large(alias: str) -> str:
@@ -122,28 +168,3 @@ def _too_large(alias: str) -> str:
         "size. Lower ELASTICACHE_SESSIONS['MAX_SESSION_BYTES'], or raise the database's limit "
         "(max_allowed_packet in MySQL)."
     )
-
-
-def _describe(alias: str, error: Exception) -> Text:
-    # The texts of databases show statements and values; their classes do not.
-    if _is_table_missing(error):
-        return Text(
-            "The fallback database '%(alias)s' did not serve: its table is missing. Run "
-            '"manage.py migrate --database=%(alias)s".',
-            alias=alias,
-        )
-    if any(text in str(error).lower() for text in _READ_ONLY):
-        return Text(
-            "The fallback database '%(alias)s' did not serve: it is read-only. Point "
-            "DATABASES['%(alias)s'] at the primary.",
-            alias=alias,
-        )
-    return Text(
-        "The fallback database '%(alias)s' did not serve (%(error)s).",
-        alias=alias,
-        error=type(error).__name__,
-    )
-
-
-def _is_table_missing(error: Exception) -> bool:
-    return _state(error) == "42P01" or _number(error) == 1146 or "no such table" in str(error)

@@ -12,6 +12,7 @@ from django.core.management import CommandError, call_command
 from django.db import connections
 
 from django_elasticache_sessions.checks import check_fallback_table
+from django_elasticache_sessions.database_checks import check_database_timeouts
 
 from .servers.databases import database
 
@@ -254,6 +255,31 @@ def test_a_fallback_database_without_its_table_is_w006(
         [] if is_migrated else ["django_elasticache_sessions.W006"]
     )
     assert all(f"migrate --database={alias}" in message.hint for message in messages)
+
+
+@pytest.mark.parametrize(
+    ("vendor", "options", "missing"),
+    [
+        ("postgresql", {}, '"connect_timeout": 2'),
+        ("postgresql", {"connect_timeout": 130}, '"connect_timeout": 2'),
+        ("postgresql", {"connect_timeout": "soon"}, '"connect_timeout": 2'),
+        ("postgresql", {"connect_timeout": "3"}, ""),
+        ("mysql", {"connect_timeout": 5}, '"read_timeout": 5'),
+        ("mysql", {"connect_timeout": 5, "read_timeout": 10}, ""),
+        ("sqlite", {}, ""),
+    ],
+)
+def test_a_fallback_database_that_may_let_callers_hang_is_w010(
+    settings, monkeypatch, vendor, options, missing
+):
+    settings.SESSION_ENGINE = "django_elasticache_sessions.backends.cached_db"
+    monkeypatch.setattr(type(connections["default"]), "vendor", vendor)
+    monkeypatch.setitem(settings.DATABASES["default"], "OPTIONS", options)
+    found_ids = [message.id for message in check_database_timeouts(None)]
+    assert found_ids == (["django_elasticache_sessions.W010"] if missing else [])
+    assert all(missing in message.hint for message in check_database_timeouts(None))
+    settings.SESSION_ENGINE = "django_elasticache_sessions.backends.cache"
+    assert check_database_timeouts(None) == []
 
 
 @pytest.mark.parametrize(

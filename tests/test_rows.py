@@ -271,7 +271,11 @@ def test_an_alias_that_does_not_exist_is_named(settings, valkey):
 
 def test_a_row_larger_than_the_database_takes_is_named(valkey, settings, fallback_database):
     alias = fallback_database("mysql")
-    settings.ELASTICACHE_SESSIONS |= {"MAX_SESSION_BYTES": 2**26, "COMPRESS_ABOVE_BYTES": None}
+    settings.ELASTICACHE_SESSIONS |= {
+        "MAX_SESSION_BYTES": 2**26,
+        "COMPRESS_ABOVE_BYTES": None,
+        "DATABASE_TIMEOUT": 60,
+    }
     [[limit]] = run(alias, "SELECT @@max_allowed_packet")
     session_key = saved(a=1)
     session = SessionStore(session_key)
@@ -288,7 +292,7 @@ class _Cause(Exception):
 
 
 @pytest.mark.parametrize(
-    "cause", [_Cause(sqlstate="40001"), _Cause(sqlstate="40P01"), _Cause(1213), _Cause(1205)]
+    "cause", [_Cause(sqlstate="40001"), _Cause(sqlstate="40P01"), _Cause(1213), _Cause(1020)]
 )
 def test_deadlocks_and_serialization_failures_are_tried_again(fallback_database, cause):
     alias = fallback_database("sqlite")

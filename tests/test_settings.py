@@ -78,6 +78,8 @@ def test_a_key_that_is_left_out_has_its_documented_default(settings, name, value
         ("ON_UNAVAILABLE", "anonymous", "anonymous"),
         ("INDEX_BUCKETS", 1, 1),
         ("INDEX_BUCKETS", 4096, 4096),
+        ("DATABASE_TIMEOUT", 2, 2.0),
+        ("DATABASE_TIMEOUT", timedelta(milliseconds=1500), 1.5),
     ],
 )
 def test_a_key_is_taken_as_it_is_written(settings, name, value, expected):
@@ -94,6 +96,14 @@ def test_a_key_is_taken_as_it_is_written(settings, name, value, expected):
             {"MAX_BYTES": 1},
             "ELASTICACHE_SESSIONS has an unknown key 'MAX_BYTES'. Did you mean "
             "'MAX_SESSION_BYTES'?",
+        ),
+        *(
+            (
+                {"DATABASE_TIMEOUT": value},
+                "ELASTICACHE_SESSIONS['DATABASE_TIMEOUT']: expected a number of seconds above 0, "
+                f"found {shown}. Write",
+            )
+            for value, shown in [(0, "0"), (True, "True"), ("1", "'1'"), (float("inf"), "inf")]
         ),
         (
             {"ABSOLUTE_AGE": timedelta(0)},

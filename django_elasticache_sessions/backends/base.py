@@ -111,17 +111,21 @@ class HashSessionStore(Rotation):
 
     def _run(self, operation: Operation[T]) -> T:
         try:
-            return sync.get_driver(get_configuration().alias).run(operation)
+            return sync.get_driver(get_configuration().alias).run(self._bounded(operation))
         except SessionStoreUnavailable as problem:
             self.unavailable = problem
             raise
 
     async def _arun(self, operation: Operation[T]) -> T:
         try:
-            return await aio.get_driver(get_configuration().alias).run(operation)
+            driver = aio.get_driver(get_configuration().alias)
+            return await driver.run(self._bounded(operation))
         except SessionStoreUnavailable as problem:
             self.unavailable = problem
             raise
+
+    def _bounded(self, operation: Operation[T]) -> Operation[T]:
+        return operation
 
     def _get_session(self, no_load: bool = False) -> Any:
         self.accessed = True

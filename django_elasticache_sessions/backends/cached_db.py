@@ -5,10 +5,16 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from .. import fallback, listing, row_listing
+from ..budgets import Budget
+from ..conf import get_outline
+from ..operations import Operation
+from ..statements import within
 from .base import HashSessionStore
+
+T = TypeVar("T")
 
 
 class SessionStore(HashSessionStore):
@@ -19,3 +25,9 @@ class SessionStore(HashSessionStore):
 
     _operations: ClassVar[Any] = fallback
     _listings: ClassVar[tuple[Any, ...]] = (row_listing, listing)
+
+    def _bounded(self, operation: Operation[T]) -> Operation[T]:
+        seconds = get_outline().options.database_timeout
+        return within(
+            Budget(seconds, hash(self.session_key) if self.session_key else self), operation
+        )

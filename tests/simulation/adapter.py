@@ -29,6 +29,7 @@ from django_elasticache_sessions import synchronization as synchronizing
 from django_elasticache_sessions.conf import get_configuration
 from django_elasticache_sessions.drivers import sync
 from django_elasticache_sessions.exceptions import (
+    DatabaseBusy,
     DatabaseUnavailable,
     SessionStoreUnavailable,
     TransactionBroken,
@@ -260,11 +261,15 @@ def run(process: Process, step: Step) -> Any:
     return process.driver._exchange(step) if isinstance(step, tuple) else step.run()
 
 
-def problem(kind: Kind, text: str, *, in_transaction: bool = False) -> Exception:
+def problem(
+    kind: Kind, text: str, *, in_transaction: bool = False, is_held: bool = False
+) -> Exception:
     """Return what an operation is told when an exchange failed; see Statement.run()."""
     if kind != "database":
         return SessionStoreUnavailable(text)
-    return (TransactionBroken if in_transaction else DatabaseUnavailable)(text)
+    if in_transaction:
+        return TransactionBroken(text)
+    return DatabaseBusy(text, object()) if is_held else DatabaseUnavailable(text)
 
 
 def is_database_problem(error: Exception) -> bool:

@@ -92,7 +92,8 @@ def _failed(world: World, actor: Actor, kind: adapter.Kind, text: str) -> Except
             world.stage.hang_up(actor.index)
         else:
             world.stage.lose_connection(actor.index)
-    return adapter.problem(kind, text, in_transaction=in_transaction)
+    is_held = text == "held"
+    return adapter.problem(kind, text, in_transaction=in_transaction, is_held=is_held)
 
 
 def _done(world: World, actor: Actor, kind: adapter.Kind) -> Any:

@@ -1,0 +1,101 @@
+"""Shutting connections to a database that keeps a statement for too long.
+
+No timeout of a server fires while it is frozen, and its kernel acknowledges in its place. So one
+thread of this process, which does nothing else, shuts the socket; who waits is then told at once.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from contextlib import suppress
+from math import inf
+
+# Not what a simulation puts in its place.
+from time import monotonic
+
+
+class Watch:
+    """One statement that is waited for."""
+
+    __slots__ = ("_deadline", "_descriptor", "_dog", "is_shut")
+
+    def __init__(self, dog: Watchdog, descriptor: int, seconds: float) -> None:
+        """Take a socket's descriptor, and how long its statement may take. Raises `OSError`."""
+        self._dog = dog
+        self._deadline = monotonic() + seconds
+        # One of its own: that of the connection may be closed and become another socket's.
+        self._descriptor = os.dup(descriptor)
+        self.is_shut = False
+        dog.begin(self, self._deadline)
+
+    @property
+    def deadline(self) -> float:
+        """When there is something to do, by the monotonic clock."""
+        return inf if self.is_shut else self._deadline
+
+    def shut(self) -> None:
+        """Have whoever waits at the socket be told that it is closed."""
+        self.is_shut = True
+        with suppress(OSError), socket.socket(fileno=os.dup(self._descriptor)) as shared:
+            shared.shutdown(socket.SHUT_RDWR)
+
+    def end(self) -> bool:
+        """Note that the statement is over; tell whether its connection was shut."""
+        self._dog.end(self)
+        os.close(self._descriptor)
+        return self.is_shut
+
+    def forget(self) -> None:
+        """Leave the connection to the process that this one was forked from."""
+        os.close(self._descriptor)
+
+
+class Watchdog:
+    """A thread that waits for the earliest deadline; it begins with the first watch."""
+
+    def __init__(self) -> None:
+        """Begin with nothing to watch."""
+        self._condition = threading.Condition(threading.Lock())
+        self._watches: set[Watch] = set()
+        self._wakes = inf
+        self._thread: threading.Thread | None = None
+
+    def begin(self, watch: Watch, deadline: float) -> None:
+        """Watch."""
+        with self._condition:
+            self._watches.add(watch)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="sessions", daemon=True)
+                self._thread.start()
+            elif deadline < self._wakes:
+                # Seldom: the thread sleeps until a deadline of before, which comes earlier.
+                self._condition.notify()
+
+    def end(self, watch: Watch) -> None:
+        """Watch no more; a socket that is being shut is shut before this returns."""
+        with self._condition:
+            self._watches.discard(watch)
+
+    def forget(self) -> None:
+        """Begin anew in a process that was forked: there is no thread."""
+        for watch in self._watches:
+            watch.forget()
+        self.__init__()  # type: ignore[misc]
+
+    def _run(self) -> None:
+        condition = self._condition
+        with condition:
+            while True:
+                now = monotonic()
+                for watch in self._watches:
+                    if watch.deadline <= now:
+                        watch.shut()
+                self._wakes = min((watch.deadline for watch in self._watches), default=inf)
+                condition.wait(None if self._wakes == inf else self._wakes - now)
+
+
+WATCHDOG = Watchdog()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=WATCHDOG.forget)
