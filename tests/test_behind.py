@@ -84,6 +84,10 @@ def row_version(alias: str, session_key: str) -> int:
     return row.version
 
 
+def bucket_of(session_key: str) -> int:
+    return get_configuration().naming.session(session_key).bucket
+
+
 def test_a_change_costs_no_statement_in_the_request(alias):
     key = saved(a=1)
     SessionStore(key)["a"]
@@ -268,6 +272,31 @@ def test_a_pass_may_be_killed_at_any_point(alias, valkey):
         assert all(content(key) == {"a": 2} for key in keys)
     # Which wait, what they hold, their rows, the writes, what became of them.
     assert cut > 4
+
+
+def test_a_pass_comes_to_every_bucket_though_a_session_never_stops_changing(
+    alias, valkey, monkeypatch
+):
+    monkeypatch.setattr(outbox, "_BUCKETS", 1)
+    keys = sorted((saved(a=0) for _ in range(20)), key=bucket_of)
+    for key in keys:
+        change(key, a=1)
+    assert len({bucket_of(key) for key in keys}) == 4
+    busy, *others = keys
+    operation = outbox.drain_all(get_homes(), get_configuration().naming, batch_size=100)
+    step, number = next(operation), 1
+    try:
+        while number < 200:
+            number += 1
+            change(busy, a=number)
+            step = operation.send(answer(step))
+    except StopIteration:
+        pass
+    assert number < 200, "it never ends"
+    assert {row_version(alias, key) for key in others} == {2}
+    assert synchronized()["waiting"] == 0
+    valkey.flushall()
+    assert content(busy) == {"a": number}
 
 
 def test_a_session_that_changes_meanwhile_is_brought_over_again(alias, valkey):

@@ -145,6 +145,16 @@ def test_expired_entries_leave_the_index_a_few_at_a_time(valkey, new_session, se
         assert valkey.zcard("session:{0}:live") == left
 
 
+def test_of_either_engine_new_sessions_alone_empty_the_index_of_what_has_expired(
+    engine, valkey, settings
+):
+    settings.ELASTICACHE_SESSIONS |= {"INDEX_BUCKETS": 1}
+    valkey.zadd("session:{0}:live", {f"dead-{n}": n + 1 for n in range(400)})
+    for _ in range(20):
+        engine().save()
+    assert valkey.zcard("session:{0}:live") == 20
+
+
 @pytest.mark.parametrize("method", ["clear_expired", "aclear_expired"])
 async def test_clear_expired_empties_the_indexes_of_what_has_expired(valkey, settings, method):
     settings.ELASTICACHE_SESSIONS = {"INDEX_BUCKETS": 4}
