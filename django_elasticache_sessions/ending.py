@@ -174,7 +174,7 @@ def end_all(
         if conditions:
             raise
         yield from outbox.end(homes, naming, names)
-        return Ended(list(names))
+        return Ended(list(names), is_pending=True)
     in_rows = set(ended.sids)
     meant = [name for name in names if name.digest in in_rows] if conditions else list(names)
     users = dict(zip(names, user_tags, strict=True)) if user_tags else {}

@@ -93,7 +93,8 @@ class Page:
 class EndedCount(int):
     """How many sessions of a user were ended.
 
-    `is_complete` is false where a store could not be asked: what only that one has may live on.
+    `is_complete` is false where a store could not be asked: what only that one has may live on. It
+    is false too where the database refused to end them: the cache alone knows, until it is told.
     """
 
     is_complete: bool
@@ -227,9 +228,9 @@ def end_for_user(
     """End all sessions of a user but the one to keep; return how many there were.
 
     Both stores are asked, and asked again until they have none left; `is_complete` of the number
-    tells whether both could be. `keep` is `request.session` or a session id. Call it after a
-    password has changed, for instance. Raises `ValueError`, and ends none, where `keep` is another
-    text.
+    tells whether both could be, and have ended them. `keep` is `request.session` or a session id.
+    Call it after a password has changed, for instance. Raises `ValueError`, and ends none, where
+    `keep` is another text.
     """
     return _run(_end_for_user(user, keep, reason))
 
@@ -367,20 +368,21 @@ def _describe(naming: Naming, names: Sequence[SessionName]) -> Operation[list[De
     return _ask(lambda source: source.describe(naming, names, wanted=_WANTED))
 
 
-def _end_all(session_ids: Collection[str], reason: str) -> Operation[int]:
+def _end_all(session_ids: Collection[str], reason: str) -> Operation[EndedCount]:
     naming, store_class = get_configuration().naming, get_store_class()
-    names, count = _names(session_ids), 0
+    names, count, is_complete = _names(session_ids), 0, True
     failure: PartUnavailable | None = None
     for start in range(0, len(names), _BATCH):
         batch = names[start : start + _BATCH]
-        ended, problem = yield from store_class._operations.end_all(naming, batch)
+        ended = yield from store_class._operations.end_all(naming, batch)
         # What other nodes have ended is ended, and is to be told.
-        yield from announce_ends(store_class, (name.sid for name in ended), reason)
-        count += len(ended)
-        failure = problem or failure
+        yield from announce_ends(store_class, (name.sid for name in ended.names), reason)
+        count += len(ended.names)
+        is_complete = is_complete and not ended.is_pending
+        failure = ended.failure or failure
     if failure:
         raise failure
-    return count
+    return EndedCount(count, is_complete=is_complete)
 
 
 def _end_for_user(
@@ -400,7 +402,9 @@ def _end_for_user(
         left = [sid for sid in found if sid not in done]
         if not left:
             return EndedCount(count, is_complete=is_complete)
-        count += yield from _end_all(left, reason)
+        ended = yield from _end_all(left, reason)
+        count += ended
+        is_complete = is_complete and ended.is_complete
         done.update(left)
     raise SessionStoreUnavailable(
         Text("Sessions of the user kept being created while they were ended.")

@@ -42,10 +42,14 @@ class Dispensable(tuple[Word, ...]):
 
 
 class Ended(NamedTuple):
-    """Sessions that were ended; and why others were not, where a node of a cluster is lost."""
+    """Sessions that were ended; and why others were not, where a node of a cluster is lost.
+
+    `is_pending` where the cache alone knows, and the database is told later.
+    """
 
     names: list[SessionName]
     failure: PartUnavailable | None = None
+    is_pending: bool = False
 
 
 class Call(Protocol):

@@ -178,9 +178,11 @@ class _Purge:
             names = [self.naming.from_digest(sid) for sid, _ in found]
             ended = names
             if not self.dry_run:
-                ended, _ = yield from fallback.end_all(
-                    self.naming, names, user_tags=[tag for _, tag in found], conditions=conditions
+                tags = [tag for _, tag in found]
+                done = yield from fallback.end_all(
+                    self.naming, names, user_tags=tags, conditions=conditions
                 )
+                ended = done.names
                 yield from self._announce(ended)
             self._note(seen=len(names), ended=len(ended))
             last, _ = found[-1]

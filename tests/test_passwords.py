@@ -10,7 +10,7 @@ from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY, aupdate_session_a
 from django.contrib.auth.models import User
 from django.contrib.auth.tokens import default_token_generator
 from django.core.management import call_command
-from django.db import transaction
+from django.db import connections, transaction
 from django.test import AsyncClient, Client
 from django.utils.encoding import force_bytes
 from django.utils.http import urlsafe_base64_encode
@@ -19,9 +19,11 @@ from django_elasticache_sessions import live
 from django_elasticache_sessions.backends.cache import SessionStore
 from django_elasticache_sessions.conf import CACHE_ENGINE
 from django_elasticache_sessions.signals import session_ended
+from django_elasticache_sessions.synchronization import synchronize
 
 from .conftest import point_sessions_at
 from .servers.valkey import Valkey
+from .test_refused_rows import TRIGGERS, Refusing
 
 pytestmark = pytest.mark.django_db(transaction=True)
 OLD, NEW = "leaf-and-kettle", "pot-and-strainer"
@@ -217,6 +219,21 @@ def test_an_outage_does_not_take_the_change_back(anna, caplog, settings):
         # They end in the database; the cache may have some that it alone knows.
         assert "one of the two stores could not be asked" in message
         assert live.for_user(anna) == []
+
+
+def test_an_end_that_the_database_refuses_is_told(anna, caplog, settings, engine):
+    if settings.SESSION_ENGINE == CACHE_ENGINE:
+        pytest.skip("an engine with one store")
+    alias = settings.ELASTICACHE_SESSIONS["FALLBACK_DATABASE"]
+    refusing = Refusing(alias, TRIGGERS[connections[alias].vendor])
+    clients = [signed_in(anna) for _ in range(2)]
+    with refusing.of(clients[0].session.session_key):
+        set_password(anna)
+        told = [record.getMessage() for record in caplog.records]
+        assert any("one of the two stores could not be asked" in text for text in told)
+        assert [name(client) for client in clients] == ["", ""]
+    synchronize(batch_size=100)
+    assert live.for_user(anna) == []
 
 
 def test_the_command_ends_all(anna, endings, monkeypatch):

@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 import pytest
-from django.db import connections, transaction
+from django.contrib.auth import SESSION_KEY
+from django.db import OperationalError, connections, transaction
 
-from django_elasticache_sessions import breaker, homes
+from django_elasticache_sessions import breaker, homes, live
 from django_elasticache_sessions.backends.cached_db import SessionStore
 from django_elasticache_sessions.conf import get_configuration
 from django_elasticache_sessions.exceptions import SessionStoreUnavailable
@@ -235,6 +236,38 @@ def test_an_end_that_is_refused_holds_up_no_other_and_stays(refusing, valkey, ca
         assert valkey.exists(hash_key(refused))
     assert synchronize(batch_size=100).saved == 1
     assert not valkey.keys("*:pending")
+    valkey.flushall()
+    assert [content(key) for key in keys] == [{}] * 3
+
+
+def test_an_end_of_all_of_a_users_that_is_refused_is_told_and_completed_later(refusing, valkey):
+    keys = [saved(**{SESSION_KEY: "7"}) for _ in range(3)]
+    with refusing.of(keys[0]):
+        ended = live.end_for_user("7")
+        assert (ended, ended.is_complete) == (3, False)
+        assert [content(key) for key in keys] == [{}] * 3
+        assert synchronize(batch_size=100).waiting == 1
+    assert synchronize(batch_size=100).waiting == 0
+    valkey.flushall()
+    assert [content(key) for key in keys] == [{}] * 3
+    ended = live.end_for_user("7")
+    assert (ended, ended.is_complete) == (0, True)
+
+
+def test_an_end_of_all_of_a_users_whose_statement_fails_once_is_told(refusing, valkey):
+    keys = [saved(**{SESSION_KEY: "7"}) for _ in range(3)]
+    failed: list[str] = []
+
+    def fail_once(execute, sql, params, many, context):
+        if "is_ended = TRUE" in sql and not failed:
+            failed.append(sql)
+            raise OperationalError("canceling statement due to statement timeout")
+        return execute(sql, params, many, context)
+
+    with connections[refusing.alias].execute_wrapper(fail_once):
+        ended = live.end_for_user("7")
+    assert (ended, ended.is_complete) == (3, False)
+    assert synchronize(batch_size=100).waiting == 0
     valkey.flushall()
     assert [content(key) for key in keys] == [{}] * 3
 

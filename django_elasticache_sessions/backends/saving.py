@@ -207,10 +207,10 @@ class Saving(Loading):
         # Of two logins at once the older one leaves the newer alone: else both might end.
         surplus = [stored.name for stored in newest[limit:] if stored is not self._stored]
         if surplus:
-            ended, failure = yield from self._operations.end_all(naming, surplus)
-            yield from announce_ends(type(self), (name.sid for name in ended), "limit")
-            if failure:
-                raise failure
+            ended = yield from self._operations.end_all(naming, surplus)
+            yield from announce_ends(type(self), (name.sid for name in ended.names), "limit")
+            if ended.failure:
+                raise ended.failure
 
     def _user_tag(self) -> str:
         data: FieldMap = self._session_cache
