@@ -18,6 +18,7 @@ from django_elasticache_sessions.backends.cached_db import SessionStore
 from django_elasticache_sessions.conf import get_configuration
 from django_elasticache_sessions.drivers import wire
 from django_elasticache_sessions.exceptions import SessionStoreUnavailable
+from django_elasticache_sessions.fields import MAX_FIELDS
 from django_elasticache_sessions.handing_over import hand_over
 from django_elasticache_sessions.homes import get_homes
 
@@ -346,6 +347,54 @@ def test_a_session_that_cannot_be_read_holds_up_no_other(alias, valkey, monkeypa
         change(key, a=2)
     valkey.hset(get_configuration().naming.session(keys[0]).hash_key, "planted", b"x" * 9_000_000)
     assert synchronized() == {"saved": 2, "dropped": 0, "waiting": 1}
+
+
+@pytest.mark.parametrize("name", ["x p", "~", "~k", "~e", "~l", "~!a", "~!~k", "~+2", "nul\0"])
+def test_a_session_with_an_odd_name_is_brought_over(alias, valkey, name):
+    key = saved(**{name: 1, "b": "x p"})
+    change(key, **{name: 2, "~": "x p", "x p": "~"})
+    expected = content(key)
+    assert synchronized() == {"saved": 1, "dropped": 0, "waiting": 0}
+    assert content(key) == expected
+    valkey.flushall()
+    assert content(key) == expected
+
+
+def test_as_many_fields_as_a_session_may_have_are_brought_over(alias, settings, valkey):
+    settings.ELASTICACHE_SESSIONS |= {"MAX_SESSION_BYTES": 2**22}
+    key = saved(a=1)
+    fields = {f"field-{number}": 1 for number in range(MAX_FIELDS - 1)}
+    change(key, **fields)
+    assert content(key) == {"a": 1, **fields}
+    assert synchronized() == {"saved": 1, "dropped": 0, "waiting": 0}
+    valkey.flushall()
+    assert content(key) == {"a": 1, **fields}
+
+
+@pytest.mark.parametrize("by", ["a pass", "requests"])
+def test_a_foreign_value_in_the_place_of_a_pending_set_holds_up_no_other_bucket(
+    alias, valkey, monkeypatch, by
+):
+    keys = sorted((saved(a=1) for _ in range(20)), key=bucket_of)
+    for key in keys:
+        change(key, a=2)
+    hidden = bucket_of(keys[0])
+    valkey.set(get_configuration().naming.pending_set(hidden), "planted")
+    if by == "a pass":
+        synchronized()
+        others = [key for key in keys if bucket_of(key) != hidden]
+        assert {row_version(alias, key) for key in others} == {2}
+    monkeypatch.setattr(reading, "PATIENCE_SECONDS", 0)
+    monkeypatch.setattr(homes, "SEARCH_SECONDS", 0.0)
+    # Another process, which looks for what others have left.
+    homes._homes.clear()
+    for key in keys:
+        assert content(key) == {"a": 2}
+    assert {row_version(alias, key) for key in keys} == {2}
+    change(keys[0], a=3)
+    assert synchronized()["waiting"] == 0
+    valkey.flushall()
+    assert content(keys[0]) == {"a": 3}
 
 
 def test_syncsessions_says_what_it_did(alias):
