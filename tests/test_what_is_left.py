@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -13,7 +14,7 @@ from django.contrib.auth import SESSION_KEY
 from django.core.management import call_command
 from django.db import OperationalError, connections
 
-from django_elasticache_sessions import breaker, homes, listing, live
+from django_elasticache_sessions import breaker, homes, listing, live, reading
 from django_elasticache_sessions.backends import cache as cache_engine
 from django_elasticache_sessions.backends.cached_db import SessionStore
 from django_elasticache_sessions.conf import get_configuration
@@ -86,6 +87,50 @@ def test_what_a_killed_process_saved_in_the_cache_alone_is_handed_over_by_others
     valkey.flushdb()
     assert content(key) == {"a": 2}
     assert content(new) == {"b": 1}
+
+
+@contextmanager
+def locked(alias: str) -> Iterator[None]:
+    """Have another connection hold SQLite's write lock, as a backup does."""
+    described = connections[alias].settings_dict
+    described["OPTIONS"] |= {"timeout": 0.05}
+    connections[alias].close()
+    with closing(sqlite3.connect(described["NAME"], isolation_level=None)) as backup:
+        backup.execute("BEGIN IMMEDIATE")
+        yield
+        backup.execute("ROLLBACK")
+
+
+@pytest.mark.parametrize("is_recycled", [False, True], ids=["goes on", "is recycled"])
+@pytest.mark.parametrize("writes", ["through", "behind"])
+def test_nothing_saved_while_sqlite_was_locked_is_lost_with_the_cache(
+    alias, valkey, settings, monkeypatch, writes, is_recycled
+):
+    settings.ELASTICACHE_SESSIONS |= {"INDEX_BUCKETS": 4, "FALLBACK_WRITES": writes}
+    # What is done every second, or every few, is done at each access.
+    for name in ("RECONCILE_SECONDS", "SEARCH_SECONDS"):
+        monkeypatch.setattr(homes, name, 0.0)
+    monkeypatch.setattr(reading, "PATIENCE_SECONDS", 0)
+    key, other, rotated = saved(a=1), saved(a=1), saved(a=1)
+    session = SessionStore(rotated)
+    assert session["a"] == 1
+    with locked(alias):
+        change(key, a=2)
+        change(key, b=3)
+        new = saved(c=4)
+        session["d"] = 5
+        session.cycle_key()
+        session.save()
+        assert content(key) == {"a": 2, "b": 3}
+    if is_recycled:
+        homes._homes.clear()
+    for _ in range(3):
+        assert content(other) == {"a": 1}
+    valkey.flushdb()
+    assert content(key) == {"a": 2, "b": 3}
+    assert content(new) == {"c": 4}
+    assert content(session.session_key) == {"a": 1, "d": 5}
+    assert content(rotated) == {}
 
 
 @contextmanager
