@@ -14,6 +14,7 @@ from asgiref.sync import sync_to_async
 from django_elasticache_sessions.backends.cache import SessionStore as CacheStore
 from django_elasticache_sessions.backends.cached_db import SessionStore
 from django_elasticache_sessions.drivers import aio
+from django_elasticache_sessions.homes import get_homes
 from django_elasticache_sessions.statements import Statement
 
 WAIT_SECONDS = 10
@@ -152,6 +153,22 @@ class TestEachStep:
             assert session.session_key != key
             assert await sync_to_async(in_both)(valkey, session.session_key) == {"a": 1}
             assert await sync_to_async(in_both)(valkey, key) == {}
+            if not is_cut:
+                break
+        assert place > 2
+
+    async def test_of_a_read_that_hands_over_what_another_request_saved(
+        self, store, valkey, monkeypatch, is_done
+    ):
+        for place in count(1):
+            session, other = await begun(store), await begun(store)
+            get_homes().database.failed()
+            await session.aset("a", 2)
+            await session.asave()
+            get_homes().give_another_chance()
+            reading = store(other.session_key).aget("a")
+            is_cut = await cancelled_at(monkeypatch, reading, place=place, is_done=is_done)
+            assert await sync_to_async(in_both)(valkey, session.session_key) == {"a": 2}
             if not is_cut:
                 break
         assert place > 2

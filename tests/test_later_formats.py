@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterator
 
 import pytest
 import redis
 
+from django_elasticache_sessions import homes, live
 from django_elasticache_sessions.backends.base import HashSessionStore
 from django_elasticache_sessions.conf import get_configuration
+from django_elasticache_sessions.models import FallbackSession
+from django_elasticache_sessions.synchronization import Pass, synchronize
 
 from .pages.visitor import AsyncVisitor, Visitor
 
@@ -95,6 +99,56 @@ def test_metadata_fields_of_a_later_release_are_no_fields_of_the_session(visitor
     visitor.take(("set", "a", 3))
     assert visitor.read().json() == {"a": 3, "b": 2}
     assert valkey.hget(hash_key, "~later") == b"stays"
+
+
+@pytest.fixture
+def row(engine, visitor):
+    """The visitor's row, for an engine that has one."""
+    if not is_durable(engine):
+        pytest.skip("the cache engine has no rows")
+    alias = get_configuration().options.fallback_database
+    digest = get_configuration().naming.session(visitor.session_key).digest
+    return FallbackSession.objects.using(alias).filter(sid=digest.hex())
+
+
+def test_a_row_of_a_later_release_is_503_and_keeps_the_cookie(visitor, valkey, row):
+    session_key, fields = visitor.session_key, row.get().fields
+    row.update(fields=fields | {"a": b64encode(LATER_VALUE).decode()})
+    valkey.flushall()
+    for steps in ([("get", "a")], [("set", "b", 3)]):
+        answer = visitor.take(*steps)
+        assert answer.status_code == 503
+        assert not answer.cookies
+        assert visitor.session_key == session_key
+    row.update(fields=fields)
+    valkey.flushall()
+    assert visitor.read().json() == {"a": 1, "b": 2}
+
+
+def test_a_value_of_a_later_release_is_handed_over_as_it_is(visitor, valkey, hash_key, row):
+    stamp = int(words(valkey, hash_key)[6]) + 1
+    later = b"\x15" + bytes(4) + stamp.to_bytes(6) + bytes(60)
+    valkey.hset(hash_key, mapping={"a": later, "~!a": stamp})
+    name = get_configuration().naming.session(visitor.session_key)
+    valkey.sadd(get_configuration().naming.pending_set(name.bucket), name.sid)
+    assert synchronize(batch_size=100) == Pass(saved=1, dropped=0, waiting=0)
+    assert row.get().fields["a"] == b64encode(later).decode()
+    # Neither is it replaced by what is older.
+    valkey.hset(hash_key, mapping={"a": b"\x11" + later[1:10] + bytes(61), "~!a": stamp - 1})
+    valkey.sadd(get_configuration().naming.pending_set(name.bucket), name.sid)
+    assert synchronize(batch_size=100).waiting == 0
+    assert row.get().fields["a"] == b64encode(later).decode()
+
+
+def test_an_end_of_which_a_later_release_tells_more_is_one(visitor, valkey, hash_key, row):
+    homes.get_homes().database.failed()
+    live.end(get_configuration().naming.session(visitor.session_key).sid)
+    homes.get_homes().give_another_chance()
+    valkey.hset(hash_key, mapping={f"~later{number}": "stays" for number in range(3)})
+    assert visitor.read().json() == {}
+    synchronize(batch_size=100)
+    assert row.get().is_ended
+    assert not valkey.exists(hash_key)
 
 
 def is_durable(engine: type[HashSessionStore]) -> bool:
