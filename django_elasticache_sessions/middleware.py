@@ -17,7 +17,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.template import TemplateDoesNotExist, loader
 from django.template.response import SimpleTemplateResponse
-from django.utils.cache import patch_cache_control
+from django.utils.cache import patch_cache_control, patch_vary_headers
 from django.utils.translation import gettext as _
 
 from .conf import open_keys_at_start
@@ -32,7 +32,8 @@ class SessionMiddleware(DjangoSessionMiddleware):
 
     A request that fails because the session store is unavailable is answered with HTTP 503,
     `Retry-After` (RFC 9110, 10.2.3) and no `Set-Cookie`: nobody is logged out by an outage. The
-    page is the template `503.html` if the project has one.
+    page is the template `503.html` if the project has one. If the request had already rotated the
+    session key, as a login does, any answer carries the new one: the old one is dead.
 
     With `SESSION_SAVE_EVERY_REQUEST`, a cookie that names no session is deleted, and no empty
     session made for it as Django's does.
@@ -54,6 +55,11 @@ class SessionMiddleware(DjangoSessionMiddleware):
     ) -> HttpResponseBase:
         """Save the session and set, keep or delete its cookie."""
         session = getattr(request, "session", None)
+        return _with_rotated_key(session, self._processed(request, session, response))
+
+    def _processed(
+        self, request: HttpRequest, session: Any, response: HttpResponseBase
+    ) -> HttpResponseBase:
         if response.status_code == 500 and _is_unavailable(getattr(session, "unavailable", None)):
             # Raised where process_exception() is not asked: in another middleware.
             return self.unavailable_response(request)
@@ -83,7 +89,7 @@ class SessionMiddleware(DjangoSessionMiddleware):
         except SessionStoreUnavailable as problem:
             if not _is_unavailable(problem):
                 raise
-            return self.unavailable_response(request)
+            return _with_rotated_key(session, self.unavailable_response(request))
         try:
             return self.process_response(request, response)
         finally:
@@ -127,6 +133,25 @@ def or_unavailable(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpR
             return unavailable_response()
 
     return served
+
+
+def _with_rotated_key(session: Any, response: HttpResponseBase) -> HttpResponseBase:
+    """Have an answer after a rotation carry the new session key, though nothing else was saved."""
+    is_lost = response.status_code >= 500 and getattr(session, "is_rotated", False)
+    if is_lost and session.session_key:
+        is_brief = session.get_expire_at_browser_close()
+        response.set_cookie(
+            settings.SESSION_COOKIE_NAME,
+            session.session_key,
+            max_age=None if is_brief else session.get_expiry_age(),
+            domain=settings.SESSION_COOKIE_DOMAIN,
+            path=settings.SESSION_COOKIE_PATH,
+            secure=settings.SESSION_COOKIE_SECURE,
+            httponly=settings.SESSION_COOKIE_HTTPONLY,
+            samesite=settings.SESSION_COOKIE_SAMESITE,
+        )
+        patch_vary_headers(response, ("Cookie",))
+    return response
 
 
 def _is_unavailable(problem: Exception | None) -> bool:

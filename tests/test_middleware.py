@@ -505,6 +505,24 @@ class TestAnUnavailableStore:
         relay.refuse()
         assert visitor.take(("fail",)).status_code == 500
 
+    def test_after_a_rotation_leaves_a_session_that_works(
+        self, visitor, relay, new_session, meanwhile
+    ):
+        visitor.session_key = new_session(cart=1).session_key
+        meanwhile(relay.refuse)
+        answer = visitor.take(("cycle_key",), ("set", "user", 2), ("meanwhile",))
+        assert answer.status_code == 503
+        assert session_cookie(answer)["httponly"]
+        assert answer["Vary"] == "Cookie"
+        relay.heal()
+        assert visitor.read().json() == {"cart": 1}
+
+    @pytest.mark.parametrize("step", [("fail",), ("get", "a")])
+    def test_after_a_rotation_so_does_a_view_that_fails(self, visitor, new_session, step):
+        visitor.session_key = new_session(cart=1).session_key
+        assert visitor.take(("cycle_key",), step, status=500).status_code == 500
+        assert visitor.read().json() == {"cart": 1}
+
     def test_is_answered_with_the_projects_page(self, visitor, relay, settings, tmp_path):
         (tmp_path / "503.html").write_text("<h1>Back in a {{ 'minute'|upper }}</h1>")
         settings.TEMPLATES = [{**settings.TEMPLATES[0], "DIRS": [tmp_path]}]

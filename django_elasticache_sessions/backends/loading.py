@@ -55,6 +55,8 @@ class Loading(Lifetime):
         self.is_detached = False
         #: The problem last raised to this request, which our middleware answers with 503.
         self.unavailable: SessionStoreUnavailable | None = None
+        #: Whether the session key that the visitor sent is dead since this request rotated it.
+        self.is_rotated = False
 
     @property
     def session_id(self) -> str | None:

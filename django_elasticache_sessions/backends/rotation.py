@@ -22,7 +22,7 @@ class Rotation(Adoption):
         if self._stored is None:
             yield from self._create()
         elif (yield from self._merge(self._stored, keys.rotated(str(self.session_key)))):
-            self.modified = True
+            self.modified = self.is_rotated = True
             yield from ending
         elif self._user_tag():
             raise SessionEnded(ENDED)
