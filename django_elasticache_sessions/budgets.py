@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from math import inf
 from sqlite3 import Error as SQLiteError
 from typing import Any
+from weakref import WeakKeyDictionary, finalize
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -55,11 +57,7 @@ def _bounds(connection: BaseDatabaseWrapper, seconds: float) -> Callable[[], boo
     if connection.vendor == "sqlite":
         return _patient(connection.connection, round(seconds * 1000))
     descriptor = _descriptor_of(connection.connection)
-    if descriptor is not None:
-        # Not where no descriptor is left in this process.
-        with suppress(OSError):
-            return Watch(WATCHDOG, descriptor, seconds).end
-    return _endless
+    return _endless if descriptor is None else Watch(WATCHDOG, descriptor, seconds).end
 
 
 def _patient(raw: Any, milliseconds: int) -> Callable[[], bool]:
@@ -79,16 +77,31 @@ def _patient(raw: Any, milliseconds: int) -> Callable[[], bool]:
 
 
 def _descriptor_of(raw: Any) -> int | None:
-    """Return a connection's socket: psycopg's and mysqlclient's tell, PyMySQL's has one."""
+    """Return a descriptor of a connection's socket that stays open as long as the connection is.
+
+    One of our own: when a driver closes its own, the number may become that of another socket at
+    once. psycopg's and mysqlclient's connections tell theirs, PyMySQL's have a socket.
+    """
     ask = getattr(raw, "fileno", None) or getattr(getattr(raw, "_sock", None), "fileno", None)
     if ask is None:
         return None
     try:
-        descriptor: int = ask()
+        its: int = ask()
+        known = _descriptors.get(raw)
+        if known is not None and known[0] == its:
+            return known[1]
+        own = os.dup(its)
+        finalize(raw, os.close, own).atexit = False
+        _descriptors[raw] = its, own
     except Exception:
+        # Of any driver: it is closed, and its use will tell. Or no descriptor is left.
         return None
-    return descriptor if descriptor >= 0 else None
+    return own
 
 
 def _endless() -> bool:
     return False
+
+
+#: What a connection calls its socket, and what we do.
+_descriptors: WeakKeyDictionary[Any, tuple[int, int]] = WeakKeyDictionary()

@@ -19,37 +19,27 @@ from time import monotonic
 class Watch:
     """One statement that is waited for."""
 
-    __slots__ = ("_deadline", "_descriptor", "_dog", "is_shut")
+    __slots__ = ("_descriptor", "_dog", "deadline", "is_shut")
 
     def __init__(self, dog: Watchdog, descriptor: int, seconds: float) -> None:
-        """Take a socket's descriptor, and how long its statement may take. Raises `OSError`."""
+        """Take the descriptor of a socket that stays open, and how long its statement may take."""
         self._dog = dog
-        self._deadline = monotonic() + seconds
-        # One of its own: that of the connection may be closed and become another socket's.
-        self._descriptor = os.dup(descriptor)
+        self._descriptor = descriptor
+        #: When there is something to do, by the monotonic clock.
+        self.deadline = monotonic() + seconds
         self.is_shut = False
-        dog.begin(self, self._deadline)
-
-    @property
-    def deadline(self) -> float:
-        """When there is something to do, by the monotonic clock."""
-        return inf if self.is_shut else self._deadline
+        dog.begin(self)
 
     def shut(self) -> None:
         """Have whoever waits at the socket be told that it is closed."""
-        self.is_shut = True
+        self.is_shut, self.deadline = True, inf
         with suppress(OSError), socket.socket(fileno=os.dup(self._descriptor)) as shared:
             shared.shutdown(socket.SHUT_RDWR)
 
     def end(self) -> bool:
         """Note that the statement is over; tell whether its connection was shut."""
         self._dog.end(self)
-        os.close(self._descriptor)
         return self.is_shut
-
-    def forget(self) -> None:
-        """Leave the connection to the process that this one was forked from."""
-        os.close(self._descriptor)
 
 
 class Watchdog:
@@ -62,14 +52,14 @@ class Watchdog:
         self._wakes = inf
         self._thread: threading.Thread | None = None
 
-    def begin(self, watch: Watch, deadline: float) -> None:
+    def begin(self, watch: Watch) -> None:
         """Watch."""
         with self._condition:
             self._watches.add(watch)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="sessions", daemon=True)
                 self._thread.start()
-            elif deadline < self._wakes:
+            elif watch.deadline < self._wakes:
                 # Seldom: the thread sleeps until a deadline of before, which comes earlier.
                 self._condition.notify()
 
@@ -80,8 +70,6 @@ class Watchdog:
 
     def forget(self) -> None:
         """Begin anew in a process that was forked: there is no thread."""
-        for watch in self._watches:
-            watch.forget()
         self.__init__()  # type: ignore[misc]
 
     def _run(self) -> None:

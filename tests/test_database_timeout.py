@@ -292,12 +292,16 @@ class TestWatchdog:
         theirs.close()
 
     def test_a_descriptor_that_was_used_again_is_not_shut(self):
+        class Connection:
+            def __init__(self, ours: socket.socket) -> None:
+                self.fileno = ours.fileno
+
         dog = watchdog.Watchdog()
         ours, theirs = socket.socketpair()
-        watch = watchdog.Watch(dog, ours.fileno(), 0.05)
+        connection = Connection(ours)
+        watch = watchdog.Watch(dog, budgets._descriptor_of(connection), 0.05)
         # The driver closes the connection, and the number goes to somebody else's.
-        number = ours.detach()
-        os.close(number)
+        os.close(ours.detach())
         others, peer = socket.socketpair()
         theirs.settimeout(10)
         assert theirs.recv(1) == b""
@@ -306,6 +310,21 @@ class TestWatchdog:
         assert peer.recv(1) == b"x"
         for one in (theirs, others, peer):
             one.close()
+
+    def test_a_connection_that_is_gone_leaves_no_descriptor_behind(self):
+        class Connection:
+            fileno = None
+
+        ours, theirs = socket.socketpair()
+        connection = Connection()
+        connection.fileno = ours.fileno
+        own = budgets._descriptor_of(connection)
+        assert budgets._descriptor_of(connection) == own != ours.fileno()
+        del connection
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(own)
+        ours.close()
+        theirs.close()
 
     def test_an_earlier_deadline_wakes_it(self):
         dog = watchdog.Watchdog()
@@ -322,12 +341,13 @@ class TestWatchdog:
     def test_a_forked_process_begins_anew(self):
         dog = watchdog.Watchdog()
         one, other = socket.socketpair()
-        watch = watchdog.Watch(dog, one.fileno(), FOREVER)
+        watchdog.Watch(dog, one.fileno(), FOREVER)
+        # As in the child: its parent's thread is not there.
         dog.forget()
-        assert not dog._watches
-        # Its descriptor is closed in the child.
-        with pytest.raises(OSError, match="Bad file descriptor"):
-            os.fstat(watch._descriptor)
+        other.settimeout(10)
+        watch = watchdog.Watch(dog, one.fileno(), 0.02)
+        assert other.recv(1) == b""
+        assert watch.end()
         one.close()
         other.close()
 
