@@ -15,6 +15,7 @@ class Rotation(Adoption):
     """Session keys: rotated at login (OWASP ASVS 5.0, 7.2.4), dead at logout."""
 
     def _cycle_key(self) -> Operation[None]:
+        self.accessed = True
         yield from self._ensure_loaded()
         if self.is_detached:
             raise SessionStoreUnavailable(_DETACHED)

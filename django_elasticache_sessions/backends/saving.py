@@ -37,6 +37,7 @@ class Saving(Loading):
     """The save of a session, new or stored."""
 
     def _create(self) -> Operation[None]:
+        self.accessed = True
         self._session_cache = self._data()
         is_new = self.session_key is None
         for _ in range(_CREATE_ATTEMPTS):
@@ -68,6 +69,7 @@ class Saving(Loading):
         )
 
     def _save(self, must_create: bool) -> Operation[None]:
+        self.accessed = True
         if self.is_detached:
             return
         try:
