@@ -26,6 +26,7 @@ from .exceptions import (
     TransactionBroken,
     TransactionFailed,
 )
+from .forks import after_fork
 from .health import Health
 from .keys import SessionName
 from .occurrences import Occurrences
@@ -759,6 +760,12 @@ _homes: dict[tuple[str, str, str], Homes] = {}
 def _forget(*, setting: str, **kwargs: Any) -> None:
     if setting in ("CACHES", "DATABASES"):
         _homes.clear()
+
+
+@after_fork
+def _begin_anew() -> None:
+    # What is marked or waits is the parent's to finish.
+    _homes.clear()
 
 
 setting_changed.connect(_forget, dispatch_uid="django_elasticache_sessions.homes")

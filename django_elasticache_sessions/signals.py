@@ -19,14 +19,23 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 from django.dispatch import Signal
+
+from .forks import after_fork
 
 session_created = Signal()
 session_ended = Signal()
 store_unavailable = Signal()
 store_recovered = Signal()
+
+
+@after_fork
+def _begin_anew() -> None:
+    for signal in (session_created, session_ended, store_unavailable, store_recovered):
+        signal.lock = Lock()
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
 from .exceptions import SessionStoreUnavailable
+from .forks import after_fork
 
 Factory = Callable[[], Generator[Any, Any, Any]]
 
@@ -139,6 +140,16 @@ def _note_connection(*, connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
             if other() not in (None, connection)
         ]
         _connections[connection.alias] = (*others, ref(connection))
+
+
+@after_fork
+def _begin_anew() -> None:
+    """Forget the connections of threads that the child does not have."""
+    global _lock
+    _lock = threading.Lock()
+    _connections.clear()
+    for connection in connections.all(initialized_only=True):
+        _connections[connection.alias] = (ref(connection),)
 
 
 _connections: dict[str, tuple[ref[BaseDatabaseWrapper], ...]] = {}

@@ -18,6 +18,7 @@ from ..cloudwatch_options import CloudWatchOptions
 from ..conf import SETTING, get_configuration
 from ..elasticache.aws import ask
 from ..exceptions import AWSUnavailable
+from ..forks import after_fork
 from ..texts import Text, text_of
 from .metrics import NAMESPACE, Metric
 from .targets import Node, Target, find
@@ -234,6 +235,7 @@ def _points(result: dict[str, Any]) -> Iterator[tuple[datetime, float]]:
 
 
 _memories: dict[CloudWatchOptions, _Memory] = {}
+after_fork(_memories.clear)
 
 
 def _forget(*, setting: str, **kwargs: Any) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import os
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -26,6 +27,7 @@ from ..exceptions import (
     SessionStoreError,
     SessionStoreUnavailable,
 )
+from ..forks import after_fork
 from ..health import Health
 from ..operations import ORIGIN, Command, Operation
 from . import sync
@@ -126,6 +128,16 @@ class Line(asyncio.Protocol):
         """Close at once, and wait for it."""
         self._transport.abort()
         await self.closed
+
+    def leave_to_parent(self, nothing: int) -> None:
+        """In a forked child: put another file in the place of the parent's socket.
+
+        Else the child would keep the connection open when the parent closes it, and to close the
+        transport here would take it off the selector, which parent and child share.
+        """
+        sock = self._transport.get_extra_info("socket")
+        if sock is not None and sock.fileno() >= 0:
+            os.dup2(nothing, sock.fileno(), inheritable=False)
 
     def data_received(self, data: bytes) -> None:
         """Hand replies to those who wait for them."""
@@ -455,6 +467,8 @@ def _peer(connection: AsyncServerConnection) -> Any:
 
 
 _drivers: dict[asyncio.AbstractEventLoop, dict[sync.Driver, Driver]] = {}
+#: What a parent's loops use, kept in its child: to finalise it is to wake those loops.
+_inherited: list[object] = []
 
 
 def get_driver(alias: str) -> Driver:
@@ -485,3 +499,15 @@ def _make_driver(twin: sync.Driver) -> Driver:
     if isinstance(twin, cluster_sync.ClusterDriver):
         return cluster_aio.ClusterDriver(twin)
     return Driver(make_async_pool(twin.pool), twin.health, twin.patience, twin.primary)
+
+
+@after_fork
+def _begin_anew() -> None:
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for drivers in _drivers.values():
+        for driver in drivers.values():
+            for line in driver._lines:
+                line.leave_to_parent(nothing)
+    os.close(nothing)
+    _inherited.append(_drivers.copy())
+    _drivers.clear()

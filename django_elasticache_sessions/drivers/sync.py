@@ -28,6 +28,7 @@ from ..exceptions import (
     SessionStoreError,
     SessionStoreUnavailable,
 )
+from ..forks import after_fork
 from ..health import Health
 from ..operations import ORIGIN, Command, Operation
 from .authentication import end_of, now, tell_refusal
@@ -325,7 +326,7 @@ class Driver:
 
     def _checkout(self) -> tuple[Line, bool]:
         if self._pid != os.getpid():
-            # After a fork the parent's sockets are the parent's.
+            # A fork that Python was not told of, as uWSGI's are by default: see _begin_anew().
             self._idle = deque()
             self._lines = {}
             self._pid = os.getpid()
@@ -386,6 +387,14 @@ def _forget_drivers(*, setting: str, **kwargs: Any) -> None:
     if setting == "CACHES":
         while _drivers:
             _drivers.popitem()[1].close()
+
+
+@after_fork
+def _begin_anew() -> None:
+    global _lock
+    _lock = Lock()
+    # Not closed: see forks. redis-py would wait for the locks of its pools.
+    _drivers.clear()
 
 
 setting_changed.connect(_forget_drivers, dispatch_uid="django_elasticache_sessions.drivers.sync")

@@ -28,6 +28,7 @@ from redis.retry import Retry
 
 from ..conf import DEFAULT_TIMEOUT_SECONDS
 from ..drivers.pools import make_async_pool
+from ..forks import after_fork
 from .clients import AsyncClusterClient, ClusterClient
 from .iam import make_credential_provider
 from .options import FactoryOptions
@@ -164,6 +165,13 @@ class ConnectionFactory(DjangoRedisConnectionFactory):  # type: ignore[misc]
         # Other options to the same place are another pool.
         provider = params.get("credential_provider")
         return (params["url"], self._options, repr(sorted(self.pool_cls_kwargs)), provider)
+
+
+@after_fork
+def _begin_anew() -> None:
+    ConnectionFactory._lock = Lock()
+    ConnectionFactory._pools.clear()
+    ConnectionFactory._clusters.clear()
 
 
 def names_database(url: str, options: Mapping[str, Any]) -> bool:

@@ -17,6 +17,7 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 
 from ..exceptions import AWSUnavailable
+from ..forks import after_fork
 from ..keyring import KEY_BYTES
 from .aws import ask
 from .explanations import makes_no_sense
@@ -43,6 +44,12 @@ _opened: dict[bytes, bytes] = {}
 _lock = Lock()
 _failure = ""
 _failure_ends = 0.0
+
+
+@after_fork
+def _begin_anew() -> None:
+    global _lock
+    _lock = Lock()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
