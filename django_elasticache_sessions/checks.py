@@ -15,10 +15,18 @@ from django.utils.module_loading import import_string
 
 from .conf import CACHE_ENGINE, CACHED_DB_ENGINE, SETTING, read_options
 from .dialects import DIALECTS
-from .drivers.pools import UnusableOptions, bad_location, make_pool, parse_location
+from .drivers.pools import (
+    UnusableOptions,
+    bad_location,
+    make_pool,
+    parse_location,
+    primary_url,
+)
+from .elasticache.checks import check_extra, check_iam, check_region
 from .elasticache.endpoint_checks import check_endpoints
 from .elasticache.factory_checks import check_connection_factory
 from .models import FallbackSession
+from .option_checks import check_alias_options, is_of_django_valkey
 from .previous import make_source
 from .statements import unknown_alias
 
@@ -34,7 +42,7 @@ def check_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 
 def check_cache_alias(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """E006, E007, E009, E010: the cache alias that sessions are kept in."""
+    """E006, E007, E009, E010, E020-E024, W020, W021: the cache alias that sessions are kept in."""
     if not _is_engine_ours():
         return []
     alias = settings.SESSION_CACHE_ALIAS
@@ -47,9 +55,12 @@ def check_cache_alias(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
                 id=_ID + "E006",
             )
         ]
+    found = list(check_alias_options(alias))
     return [
         *_check_location(alias),
-        *_check_client(alias),
+        *found,
+        # What is found wrong above would only be told once more, and less clearly.
+        *(() if any(isinstance(message, Error) for message in found) else _check_client(alias)),
         *_check_ignored_exceptions(alias),
     ]
 
@@ -235,7 +246,8 @@ def _check_location(alias: str) -> Iterator[CheckMessage]:
         yield Error(
             bad_location(alias),
             hint='Write "LOCATION": "rediss://<host>:6379/0", the user name and password apart '
-            'from it as "USERNAME" and "PASSWORD" in its OPTIONS.',
+            'from it as "USERNAME" and "PASSWORD" in its OPTIONS.'
+            + (_VALKEY if primary_url(alias).startswith("valkey") else ""),
             id=_ID + "E010",
         )
 
@@ -243,6 +255,14 @@ def _check_location(alias: str) -> Iterator[CheckMessage]:
 def _check_client(alias: str) -> Iterator[CheckMessage]:
     hint = f'Write CACHES = {{..., {alias!r}: {{"BACKEND": "django_redis.cache.RedisCache", ...}}.'
     backend = settings.CACHES[alias].get("BACKEND")
+    if is_of_django_valkey(alias):
+        yield Error(
+            f"CACHES[{alias!r}], which sessions are to be kept in, is {backend!r}: not a "
+            "django-redis cache.",
+            hint=hint + _VALKEY,
+            id=_ID + "E007",
+        )
+        return
     try:
         client = caches[alias].client  # type: ignore[attr-defined]
         client.connection_factory  # noqa: B018 - asking is the check
@@ -272,7 +292,8 @@ def _check_client(alias: str) -> Iterator[CheckMessage]:
             id=_ID + "E007",
         )
     else:
-        yield from _check_pool(alias)
+        if not _has_iam_problems(alias):
+            yield from _check_pool(alias)
         if "Shard" in type(client).__name__:
             yield Error(
                 f"CACHES[{alias!r}] spreads keys over servers with {type(client).__name__}; a "
@@ -282,15 +303,34 @@ def _check_client(alias: str) -> Iterator[CheckMessage]:
             )
 
 
+def _has_iam_problems(alias: str) -> bool:
+    """Tell whether E040 to E048 say what keeps an alias from connecting."""
+    found = [*check_extra(None), *check_iam(None), *check_region(None)]
+    return any(f"CACHES[{alias!r}]" in message.msg for message in found)
+
+
 def _check_pool(alias: str) -> Iterator[CheckMessage]:
     try:
         make_pool(alias)
     except UnusableOptions as problem:
         message, mend = str(problem).split(". ", 1)
         yield Error(f"{message}.", hint=mend, id=_ID + "E007")
-    except Exception:
-        # Of which other checks tell.
-        return
+    except ImproperlyConfigured as problem:
+        # Of a bad location E010 tells.
+        if parse_location(alias) is not None:
+            yield Error(
+                f"CACHES[{alias!r}], which sessions are to be kept in, makes no connection: "
+                f"{problem}",
+                hint=f"Correct it in CACHES[{alias!r}].",
+                id=_ID + "E007",
+            )
+    except Exception as error:
+        yield Error(
+            f"CACHES[{alias!r}], which sessions are to be kept in, makes no connection "
+            f"({type(error).__name__}).",
+            hint=f"Correct its OPTIONS in CACHES[{alias!r}].",
+            id=_ID + "E007",
+        )
 
 
 def _check_ignored_exceptions(alias: str) -> Iterator[CheckMessage]:
@@ -365,6 +405,7 @@ CHECKS: tuple[Check, ...] = (
 )
 DATABASE_CHECKS: tuple[Check, ...] = (check_fallback_table,)
 DEPLOY_CHECKS: tuple[Check, ...] = (check_transport, check_cookie, check_encryption)
+_VALKEY = " django-redis serves Valkey as well as Redis."
 _SERIALIZER_HINT = (
     'Write SESSION_SERIALIZER = "django.contrib.sessions.serializers.JSONSerializer".'
 )

@@ -22,6 +22,7 @@ from redis.connection import (
     UnixDomainSocketConnection,
     parse_url,
 )
+from redis.exceptions import RedisError
 from redis.sentinel import (
     SentinelConnectionPool,
     SentinelManagedConnection,
@@ -29,6 +30,7 @@ from redis.sentinel import (
 )
 
 from ..conf import DEFAULT_TIMEOUT_SECONDS
+from .pool_options import RAISED, find_problems
 from .sentinels import hasten, make_manager
 
 DEFAULT_PORT = 6379
@@ -69,13 +71,16 @@ def make_pool(alias: str, *, host: str = "", port: int = 0) -> ConnectionPool:
     if parse_location(alias) is None:
         raise ImproperlyConfigured(bad_location(alias))
     url = primary_url(alias)
-    params = {
-        "socket_timeout": DEFAULT_TIMEOUT_SECONDS,
-        "socket_connect_timeout": DEFAULT_TIMEOUT_SECONDS,
-        **factory.make_connection_params(with_address(url, host, port) if host else url),
-    }
+    _refuse_unusable(alias, url)
     try:
+        params = {
+            "socket_timeout": DEFAULT_TIMEOUT_SECONDS,
+            "socket_connect_timeout": DEFAULT_TIMEOUT_SECONDS,
+            **factory.make_connection_params(with_address(url, host, port) if host else url),
+        }
         pool: ConnectionPool = factory.get_connection_pool(params)
+        if not isinstance(pool, ConnectionPool):
+            raise ImproperlyConfigured(_not_of_django_redis(alias))
         # The drivers read RESP2; RESP3 costs a longer handshake and brings the scripts nothing.
         pool.connection_kwargs["protocol"] = 2
         # A pool takes any option; a connection does not. This one is never opened. What it lacks
@@ -83,12 +88,24 @@ def make_pool(alias: str, *, host: str = "", port: int = 0) -> ConnectionPool:
         with suppress(OSError):
             pool.connection_class(**pool.connection_kwargs)
         hasten(pool)
-    except (AttributeError, TypeError, ValueError) as error:
+    except (AttributeError, ImportError, RedisError, TypeError, ValueError) as error:
         raise UnusableOptions(_unusable(alias, error)) from None
     return pool
 
 
+def _refuse_unusable(alias: str, url: str) -> None:
+    options: Any = settings.CACHES[alias].get("OPTIONS")
+    for problem in find_problems(alias, options if isinstance(options, Mapping) else {}, url):
+        if problem.code == RAISED:
+            raise UnusableOptions(f"{problem.message} {problem.hint}")
+
+
 def _unusable(alias: str, error: Exception) -> str:
+    if isinstance(error, ImportError):
+        return (
+            f"The OPTIONS of CACHES[{alias!r}] name a class that cannot be imported. Correct "
+            "PARSER_CLASS, or remove it."
+        )
     # Of the error's own text no more: a value may stand in it.
     unknown = _UNKNOWN_OPTION.search(str(error))
     what = f"redis-py does not know {unknown[1]!r}" if unknown else type(error).__name__
@@ -124,10 +141,14 @@ def _factory(alias: str) -> Any:
     try:
         return caches[alias].client.connection_factory  # type: ignore[attr-defined]
     except AttributeError:
-        raise ImproperlyConfigured(
-            f"CACHES[{alias!r}] (SESSION_CACHE_ALIAS) is not a django-redis cache. Set its "
-            'BACKEND to "django_redis.cache.RedisCache".'
-        ) from None
+        raise ImproperlyConfigured(_not_of_django_redis(alias)) from None
+
+
+def _not_of_django_redis(alias: str) -> str:
+    return (
+        f"CACHES[{alias!r}] (SESSION_CACHE_ALIAS) is not a django-redis cache, which serves Valkey "
+        'and Redis. Set its BACKEND to "django_redis.cache.RedisCache".'
+    )
 
 
 def primary_url(alias: str) -> str:
@@ -203,7 +224,7 @@ def _async_kwargs(kwargs: dict[str, Any], connection_class: type[Any]) -> dict[s
         for name, value in kwargs.items()
         if name not in _SYNC_ONLY and not name.startswith("orig_")
     }
-    unknown = sorted(wanted.keys() - _parameters(connection_class))
+    unknown = sorted(wanted.keys() - parameters(connection_class))
     if unknown:
         raise ImproperlyConfigured(
             f"Async sessions do not know the connection option {unknown[0]!r}. Remove it from "
@@ -219,7 +240,8 @@ def _async_retry(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     return {"retry": AsyncRetry(retry._backoff, retry._retries, retry._supported_errors)}
 
 
-def _parameters(connection_class: type[Any]) -> set[str]:
+def parameters(connection_class: type[Any]) -> set[str]:
+    """Return the names of the arguments that a class and its bases take."""
     return {
         name
         for base in connection_class.__mro__
