@@ -38,19 +38,23 @@ class Lifetime(SessionBase):
 
     def get_expiry_age(self, **kwargs: Any) -> int:
         """Return the seconds until the session expires, at most what `ABSOLUTE_AGE` leaves."""
-        return self._capped_age(super().get_expiry_age(**kwargs))
+        expiry = kwargs["expiry"] if "expiry" in kwargs else self.get("_session_expiry")
+        return self._capped_age(super().get_expiry_age(**_comparable(kwargs, expiry)))
 
     async def aget_expiry_age(self, **kwargs: Any) -> int:
         """See get_expiry_age()."""
-        return self._capped_age(await super().aget_expiry_age(**kwargs))
+        expiry = kwargs["expiry"] if "expiry" in kwargs else await self.aget("_session_expiry")
+        return self._capped_age(await super().aget_expiry_age(**_comparable(kwargs, expiry)))
 
     def get_expiry_date(self, **kwargs: Any) -> datetime:
         """Return when the session expires, at the latest when `ABSOLUTE_AGE` says."""
-        return self._capped_date(super().get_expiry_date(**kwargs))
+        expiry = kwargs["expiry"] if "expiry" in kwargs else self.get("_session_expiry")
+        return self._capped_date(super().get_expiry_date(**_comparable(kwargs, expiry)))
 
     async def aget_expiry_date(self, **kwargs: Any) -> datetime:
         """See get_expiry_date()."""
-        return self._capped_date(await super().aget_expiry_date(**kwargs))
+        expiry = kwargs["expiry"] if "expiry" in kwargs else await self.aget("_session_expiry")
+        return self._capped_date(await super().aget_expiry_date(**_comparable(kwargs, expiry)))
 
     def _capped_age(self, age: int) -> int:
         left = self._absolute_seconds_left(self._stored.created if self._stored else None)
@@ -79,10 +83,27 @@ class Lifetime(SessionBase):
         """Return the seconds the store keeps the session; 0 or less for one that has expired."""
         expiry = self._session_cache.get("_session_expiry")
         # The base's age: a new session key may begin a new absolute age.
-        whole = super().get_expiry_age(expiry=expiry) if expiry else self.get_session_cookie_age()
+        whole = (
+            super().get_expiry_age(**_comparable({}, expiry))
+            if expiry
+            else self.get_session_cookie_age()
+        )
         age = min(math.ceil(whole), MAX_TTL_SECONDS)
         left = self._absolute_seconds_left(created)
         return age if left is None else min(age, left)
+
+
+def _comparable(kwargs: dict[str, Any], expiry: Any) -> dict[str, Any]:
+    """Return arguments for Django's methods, whose dates either all have a time zone or none has.
+
+    Without one, a date is of the project's time zone, as in Django's database fields.
+    """
+    modification = kwargs.get("modification") or timezone.now()
+    date = datetime.fromisoformat(expiry) if isinstance(expiry, str) else expiry
+    if isinstance(date, datetime) and timezone.is_aware(date) != timezone.is_aware(modification):
+        convert = timezone.make_naive if timezone.is_aware(date) else timezone.make_aware
+        expiry = convert(date, timezone.get_default_timezone())
+    return {**kwargs, "expiry": expiry}
 
 
 def is_user_index_due(stored: StoredSession, ttl: int) -> bool:

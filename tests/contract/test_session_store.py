@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import django
 import pytest
@@ -635,6 +636,27 @@ class TestExpiry:
         session.set_expiry(date)
         assert session.get_expiry_date() == date
         assert session.get_expiry_age(modification=date - timedelta(seconds=10)) == 10
+
+    def test_as_a_naive_date_is_of_the_projects_time_zone(
+        self, saved, settings, time_zones, valkey
+    ):
+        settings.TIME_ZONE = "America/New_York"
+        date = datetime.now(ZoneInfo("America/New_York")) + timedelta(hours=1)
+        saved.set_expiry(date.replace(tzinfo=None))
+        assert saved.get_expiry_age() == pytest.approx(3600, abs=5)
+        expected = date if time_zones else date.replace(tzinfo=None)
+        assert saved.get_expiry_date() == expected
+        saved.save()
+        assert stored_ttl(valkey, saved) == pytest.approx(3600, abs=5)
+
+    def test_as_a_date_with_a_time_zone_is_that_date_in_projects_without(
+        self, saved, settings, time_zones, valkey
+    ):
+        date = datetime.now(ZoneInfo("Asia/Tokyo")) + timedelta(hours=1)
+        saved.set_expiry(date)
+        assert saved.get_expiry_age() == pytest.approx(3600, abs=5)
+        saved.save()
+        assert stored_ttl(valkey, saved) == pytest.approx(3600, abs=5)
 
     def test_of_none_goes_back_to_the_default(self, session):
         session.set_expiry(None)
