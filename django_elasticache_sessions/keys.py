@@ -172,10 +172,13 @@ def new_session_key() -> str:
     return _random_text(SESSION_KEY_LENGTH)
 
 
-def rotated(session_key: str) -> str:
-    """Return a new session key for the same session: its selector with another validator."""
-    selector = session_key[:SELECTOR_LENGTH]
-    return selector + _random_text(SESSION_KEY_LENGTH - SELECTOR_LENGTH)
+def rotated(session_key: str, new: str = "") -> str:
+    """Return a new session key for the same session: its selector with another validator.
+
+    That of a new session key where one is given.
+    """
+    selector, validator = session_key[:SELECTOR_LENGTH], new[SELECTOR_LENGTH:]
+    return selector + (validator or _random_text(SESSION_KEY_LENGTH - SELECTOR_LENGTH))
 
 
 def stamp_of_key(key: str) -> int:

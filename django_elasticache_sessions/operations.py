@@ -9,6 +9,7 @@ The drivers run it, synchronously or not. A reply is `bytes`, an `int`, a list o
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -57,6 +58,20 @@ class Call(Protocol):
 
     def run(self) -> Any:
         """Do it."""
+
+
+class AsyncCall(ABC):
+    """A call that has an async form, which blocks nobody."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def run(self) -> Any:
+        """See Call.run()."""
+
+    @abstractmethod
+    async def arun(self) -> Any:
+        """See Call.run()."""
 
 
 Step: TypeAlias = tuple[Command, ...] | Call

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from .. import keys
 from ..conf import get_configuration
 from ..current import note_session
 from ..drivers import aio, sync
@@ -148,6 +147,3 @@ class HashSessionStore(Rotation):
     def _note(self) -> None:
         if get_configuration().options.end_sessions_on_password_change:
             note_session(self)
-
-    async def _aget_new_session_key(self) -> str:
-        return keys.new_session_key()

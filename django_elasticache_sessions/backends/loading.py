@@ -79,6 +79,16 @@ class Loading(Lifetime):
     def _get_new_session_key(self) -> str:
         return keys.new_session_key()
 
+    async def _aget_new_session_key(self) -> str:
+        return self._get_new_session_key()
+
+    @property
+    def _makes_own_keys(self) -> bool:
+        """Whether session keys are made otherwise than here."""
+        ways = (self._get_new_session_key, self._aget_new_session_key)
+        ours = (Loading._get_new_session_key, Loading._aget_new_session_key)
+        return tuple(getattr(way, "__func__", None) for way in ways) != ours
+
     def _load(self) -> Operation[FieldMap]:
         configuration = get_configuration()
         if self.session_key is None:

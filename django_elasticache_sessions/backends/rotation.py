@@ -22,7 +22,7 @@ class Rotation(Adoption):
         ending = self._end_previous(self.session_key)
         if self._stored is None:
             yield from self._create()
-        elif (yield from self._merge(self._stored, keys.rotated(str(self.session_key)))):
+        elif (yield from self._merge(self._stored, (yield from self._rotated_key()))):
             self.modified = self.is_rotated = True
             yield from ending
         elif self._user_tag():

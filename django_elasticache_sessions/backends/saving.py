@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from functools import partial
 
 from django.contrib.auth import SESSION_KEY as USER_ID_FIELD
 from django.contrib.sessions.backends.base import CreateError
+from django.core.exceptions import ImproperlyConfigured
 
 from .. import keys, listing, operations, transactions
 from ..codec import SessionCodec
@@ -18,7 +20,7 @@ from ..exceptions import (
     SessionTooLarge,
 )
 from ..fields import MAX_FIELDS, Changes, FieldMap, Plain, name_size
-from ..operations import NewSession, Operation, Outpaced, Rotated, Save, StoredSession
+from ..operations import AsyncCall, NewSession, Operation, Outpaced, Rotated, Save, StoredSession
 from ..signals import announce_creation, announce_ends
 from ..stamps import LAST, new_stamp
 from ..texts import Text
@@ -32,6 +34,27 @@ _STAMP_ATTEMPTS = 16
 #: save, by somebody who does not see this one there, has to have the larger stamp.
 _STAMP_LEAD = 1500
 
+_USABLE = (
+    f"Return {keys.SESSION_KEY_MIN_LENGTH} to {keys.SESSION_KEY_MAX_LENGTH} printable ASCII "
+    f"characters, random from the first to the last, also random in its first "
+    f"{keys.SELECTOR_LENGTH} characters alone: those name the session."
+)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class NewKey(AsyncCall):
+    """A step of an operation: a session key, made as a subclass says."""
+
+    store: Saving
+
+    def run(self) -> str:
+        """Make it."""
+        return self.store._get_new_session_key()
+
+    async def arun(self) -> str:
+        """Make it as the async methods do."""
+        return await self.store._aget_new_session_key()
+
 
 class Saving(Loading):
     """The save of a session, new or stored."""
@@ -41,7 +64,7 @@ class Saving(Loading):
         self._session_cache = self._data()
         is_new = self.session_key is None
         for _ in range(_CREATE_ATTEMPTS):
-            self._session_key = self._usable_key()
+            self._session_key = yield from self._new_key()
             try:
                 yield from self._store_new()
             except CreateError:
@@ -53,19 +76,40 @@ class Saving(Loading):
                 raise
             self.modified = True
             return
+        if self._makes_own_keys:
+            raise ImproperlyConfigured(
+                f"{type(self).__name__}._get_new_session_key() returned keys of other sessions "
+                f"{_CREATE_ATTEMPTS} times. {_USABLE}"
+            )
         raise SessionStoreError(
             f"No free session key was found in {_CREATE_ATTEMPTS} attempts: random numbers repeat. "
             "Restart the process after a snapshot or fork of its machine."
         )
 
-    def _usable_key(self) -> str:
-        session_key: str = self._get_new_session_key()
+    def _new_key(self) -> Operation[str]:
+        """Return a session key, made as a subclass says. Raises `ImproperlyConfigured`."""
+        if not self._makes_own_keys:
+            return keys.new_session_key()
+        session_key = yield NewKey(self)
         if keys.is_session_key(session_key):
             return session_key
-        raise SessionStoreError(
+        raise self._unusable_key()
+
+    def _rotated_key(self) -> Operation[str]:
+        """Return a session key of the same session; see _new_key()."""
+        session_key = str(self.session_key)
+        if not self._makes_own_keys:
+            return keys.rotated(session_key)
+        rotated = keys.rotated(session_key, (yield from self._new_key()))
+        if rotated != session_key:
+            return rotated
+        del session_key, rotated  # Error reports show the variables of every frame.
+        raise self._unusable_key()
+
+    def _unusable_key(self) -> ImproperlyConfigured:
+        return ImproperlyConfigured(
             f"{type(self).__name__}._get_new_session_key() returned a key that cannot be used. "
-            f"Return {keys.SESSION_KEY_MIN_LENGTH} to {keys.SESSION_KEY_MAX_LENGTH} printable "
-            "ASCII characters, random from the first to the last."
+            f"{_USABLE}"
         )
 
     def _save(self, must_create: bool) -> Operation[None]:

@@ -29,7 +29,7 @@ from ..exceptions import (
 )
 from ..forks import after_fork
 from ..health import Health
-from ..operations import ORIGIN, Command, Operation
+from ..operations import ORIGIN, AsyncCall, Command, Operation
 from . import sync
 from .authentication import end_of, now, tell_refusal
 from .lasting import Lasting, Outlasting, by_itself, run_blocking
@@ -246,6 +246,9 @@ class Driver:
                 try:
                     if isinstance(step, tuple):
                         result = await self._exchange(step)
+                    elif isinstance(step, AsyncCall):
+                        # In a task of its own: it may use sessions itself.
+                        result = await asyncio.create_task(step.arun())
                     else:
                         result = await run_blocking(step.run)
                 except (SessionStoreError, InvalidValue, CreateError) as problem:
