@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, ItemsView, Iterator, Mapping, MutableMapping, ValuesView
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn, Self
 
 from .codec import SessionCodec
 from .exceptions import InvalidValue, SessionNotSerializable
@@ -16,6 +16,11 @@ from .serializers import Serializer
 
 METADATA_PREFIX = "~"
 MAX_FIELDS = 32_768
+#: Said by whatever holds a session's values in clear.
+NOT_FOR_PICKLES = (
+    "A session cannot be pickled: the pickle would hold its values in clear, wherever it is kept. "
+    "Use dict(session.items()), or only the values that are needed."
+)
 
 
 class Plain(dict[str, bytes]):
@@ -108,6 +113,26 @@ class FieldMap(MutableMapping[Any, Any]):
         return isinstance(other, Mapping) and dict(self.items()) == dict(other.items())
 
     __hash__ = None  # type: ignore[assignment]
+
+    def __or__(self, other: object) -> Any:
+        return self.copy() | dict(other) if isinstance(other, Mapping) else NotImplemented
+
+    def __ror__(self, other: object) -> Any:
+        return dict(other) | self.copy() if isinstance(other, Mapping) else NotImplemented
+
+    def __ior__(self, other: Any) -> Self:  # type: ignore[misc]
+        self.update(other)
+        return self
+
+    def __copy__(self) -> dict[Any, Any]:
+        return self.copy()
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise TypeError(NOT_FOR_PICKLES)
+
+    def copy(self) -> dict[Any, Any]:
+        """Return the data as a dict, which is of no store; decodes all values."""
+        return dict(self.items())
 
     def get(self, key: Any, default: Any = None) -> Any:
         """Return a value, or the default where there is none."""

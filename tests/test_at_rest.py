@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import re
 
 import pytest
@@ -114,3 +116,32 @@ def test_what_is_stored_of_a_session_key_is_no_session_key(valkey, new_session):
     for guess in (stored, session.session_key[:15] + stored, stored + session.session_key):
         assert SessionStore(guess).get("token") is None
         assert not SessionStore().exists(guess)
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("kind", ["new", "saved", "loaded", "never loaded"])
+def test_a_session_goes_into_no_pickle(new_session, kind, protocol):
+    session = SessionStore() if kind == "new" else new_session(a="canary")
+    if "loaded" in kind:
+        session = SessionStore(session.session_key)
+    if kind != "never loaded":
+        session["a"] = "canary"
+    with pytest.raises(TypeError, match=r"Use dict\(session\.items\(\)\)"):
+        pickle.dumps(session, protocol)
+    with pytest.raises(TypeError, match=r"Use dict\(session\.items\(\)\)"):
+        pickle.dumps(session._session, protocol)
+
+
+def test_what_is_taken_out_of_a_session_can_be_pickled(new_session):
+    session = SessionStore(new_session(a=[1]).session_key)
+    assert pickle.loads(pickle.dumps(dict(session.items()))) == {"a": [1]}
+    assert pickle.loads(pickle.dumps(session._session.copy())) == {"a": [1]}
+
+
+def test_a_session_can_be_copied(new_session):
+    session = new_session(a=1)
+    twin = copy.copy(session)
+    assert (type(twin), twin.session_key, twin["a"]) == (SessionStore, session.session_key, 1)
+    twin["b"] = 2
+    twin.save()
+    assert SessionStore(session.session_key)["b"] == 2

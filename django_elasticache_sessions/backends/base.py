@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, NoReturn, Self, TypeVar
 
 from ..conf import get_configuration
 from ..current import note_session
 from ..drivers import aio, sync
 from ..exceptions import SessionStoreUnavailable
-from ..fields import FieldMap
+from ..fields import NOT_FOR_PICKLES, FieldMap
 from ..operations import Operation
 from ..serializers import make_serializer
 from .rotation import Rotation
@@ -147,3 +147,11 @@ class HashSessionStore(Rotation):
     def _note(self) -> None:
         if get_configuration().options.end_sessions_on_password_change:
             note_session(self)
+
+    def __copy__(self) -> Self:
+        twin = type(self).__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        return twin
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise TypeError(NOT_FOR_PICKLES)

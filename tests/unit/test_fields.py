@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import pprint
 from decimal import Decimal
 from http import HTTPStatus
+from types import MappingProxyType
 
 import pytest
 from django.views.debug import ExceptionReporter
@@ -731,3 +733,49 @@ def test_values_may_be_read_while_iterating_over_the_names():
 def test_a_map_cannot_be_hashed():
     with pytest.raises(TypeError):
         hash(load({}))
+
+
+class TestWhatADictHasToo:
+    """`copy()` and `|` give plain dicts of decoded values: a copy is of no store."""
+
+    def test_copy(self):
+        data = load(encode({"a": [1], "b": 2}))
+        copied = data.copy()
+        assert type(copied) is dict
+        assert copied == {"a": [1], "b": 2}
+        # As of a dict, the copy is shallow.
+        assert copied["a"] is data["a"]
+        copied["c"] = 3
+        assert "c" not in data
+        assert not data.changes()
+        assert copy.copy(data) == {"a": [1], "b": 2}
+
+    @pytest.mark.parametrize("other", [{"b": 3, "c": 4}, MappingProxyType({"b": 3, "c": 4})])
+    def test_union_with_a_mapping_on_the_right(self, other):
+        data = load(encode({"a": 1, "b": 2}))
+        assert data | other == {"a": 1, "b": 3, "c": 4}
+        assert type(data | other) is dict
+        assert not data.changes()
+
+    def test_union_with_a_mapping_on_the_left(self):
+        data = load(encode({"a": 1, "b": 2}))
+        assert {"b": 3, "c": 4} | data == {"a": 1, "b": 2, "c": 4}
+        assert list({"b": 3, "c": 4} | data) == ["b", "c", "a"]
+
+    def test_union_of_two(self):
+        data = load(encode({"a": 1, "b": 2})) | load(encode({"b": 3}))
+        assert (type(data), data) == (dict, {"a": 1, "b": 3})
+
+    def test_union_with_what_is_no_mapping(self):
+        with pytest.raises(TypeError, match="unsupported operand"):
+            load({}) | [("a", 1)]
+        with pytest.raises(TypeError, match="unsupported operand"):
+            [("a", 1)] | load({})
+
+    @pytest.mark.parametrize("other", [{"b": 3}, [("b", 3)], FieldMap(CompactJSON())])
+    def test_union_in_place_assigns(self, other):
+        data = before = load(encode({"a": 1, "b": 2}))
+        data |= other
+        assert data is before
+        assert data == {"a": 1, "b": 2} | dict(other)
+        assert bool(data.changes()) == bool(other)
