@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary, finalize
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from .forks import after_fork
 from .watchdog import WATCHDOG, Watch
 
 
@@ -91,8 +92,9 @@ def _descriptor_of(raw: Any) -> int | None:
         if known is not None and known[0] == its:
             return known[1]
         own = os.dup(its)
-        finalize(raw, os.close, own).atexit = False
-        _descriptors[raw] = its, own
+        closing = finalize(raw, os.close, own)
+        closing.atexit = False
+        _descriptors[raw] = its, own, closing
     except Exception:
         # Of any driver: it is closed, and its use will tell. Or no descriptor is left.
         return None
@@ -103,5 +105,13 @@ def _endless() -> bool:
     return False
 
 
-#: What a connection calls its socket, and what we do.
-_descriptors: WeakKeyDictionary[Any, tuple[int, int]] = WeakKeyDictionary()
+def _leave_to_parent() -> None:
+    """Keep no connection of the process open that this one was forked from."""
+    for _, _, closing in list(_descriptors.values()):
+        closing()
+    _descriptors.clear()
+
+
+#: What a connection calls its socket, what we do, and what closes ours.
+_descriptors: WeakKeyDictionary[Any, tuple[int, int, finalize[[int], Any]]] = WeakKeyDictionary()
+after_fork(_leave_to_parent)

@@ -15,6 +15,8 @@ from math import inf
 # Not what a simulation puts in its place.
 from time import monotonic
 
+from .forks import after_fork
+
 
 class Watch:
     """One statement that is waited for."""
@@ -85,5 +87,4 @@ class Watchdog:
 
 
 WATCHDOG = Watchdog()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=WATCHDOG.forget)
+after_fork(WATCHDOG.forget)
