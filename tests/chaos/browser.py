@@ -49,10 +49,11 @@ def _asked(connection: http.client.HTTPConnection, path: str, cookie: str) -> An
     response = connection.getresponse()
     body = response.read()
     is_data = response.headers.get_content_type() == "application/json"
-    return _answer(response.status, json.loads(body) if is_data else {}, _cookie_of(response))
+    return answer_of(response.status, json.loads(body) if is_data else {}, _cookie_of(response))
 
 
-def _answer(status: int, data: dict[str, Any], cookie: str | None) -> Answer:
+def answer_of(status: int, data: dict[str, Any], cookie: str | None = None) -> Answer:
+    """Make an answer of what was sent."""
     return Answer(
         status,
         user=data.get("user"),

@@ -12,7 +12,7 @@ from .faults.processes import FAILING_VIEWS
 from .figures import Figures, heading
 from .ledger import Wrong
 from .promises import PROMISES, Promise
-from .reckoning import Reckoning
+from .reckoning import Reckoning, reckon_rows
 from .stages import Stage
 from .tabs import HABITS, Device
 from .visitors import Visitor
@@ -29,7 +29,7 @@ UNNOTICED_SECONDS = 1.1
 DATABASE_AFTERMATH_SECONDS = 3.5
 #: A key that no session has.
 NO_KEY = "0" * 40
-FAILING_HABITS = {**HABITS, "write_and_fail": 20.0, "login_and_fail": 5.0}
+FAILING_HABITS = {**HABITS, "write_and_fail": 20.0, "login_and_fail": 5.0, "end_and_fail": 3.0}
 
 
 Tell = Callable[[str], object]
@@ -122,9 +122,11 @@ class Drill:
             time.sleep(UNNOTICED_SECONDS)
         with self._paused():
             figures.is_over = True
+            self._after = name
+            if self.report.writes == "through":
+                self._reckon_rows()
             self._reckon(figures)
             figures.log = self._stage.new_log()
-            self._after = name
             self._tell(figures.line(name, self.report.promise(name)))
             if self._is_thorough:
                 self._ask_each_home()
@@ -152,6 +154,17 @@ class Drill:
             if self._is_thorough:
                 # Until then rows alone are not believed, should the next fault take the cache.
                 time.sleep(DATABASE_AFTERMATH_SECONDS)
+
+    def _reckon_rows(self) -> None:
+        """Look at the rows before anybody reads a session."""
+        stage = self._stage
+        rows = Figures(after=self._after, is_over=True)
+        self.report.figures.append(("row as it is", rows))
+        reckon_rows(self._visitors, stage.rows_of, rows, self._nudge)
+
+    def _nudge(self) -> None:
+        for port in self._stage.ports:
+            self._stage.browser.ask("read", NO_KEY, port=port)
 
     def _reckon(self, figures: Figures, *, is_partial: bool = False) -> None:
         Reckoning(self._visitors, self._stage.ports, figures, is_partial=is_partial).run()

@@ -12,7 +12,9 @@ from .promises import Promise
 #: Requests that staff make, and who changes a password for everybody.
 BY_STAFF = ("end", "end_for_user", "password")
 #: Views that are told to fail.
-FAILING = ("write_and_fail", "login_and_fail")
+FAILING = ("write_and_fail", "login_and_fail", "end_and_fail")
+#: What is no request, takes its time, and is repeated where a store was away.
+COMMAND = "command"
 COLUMNS = (Wrong.LOST, Wrong.STALE, Wrong.ZOMBIE, Wrong.WRONG_USER, Wrong.SIGNED_OUT, Wrong.UNDONE)
 
 
@@ -44,6 +46,9 @@ class Figures:
         A store may be away that alone could tell which key is the newer one.
         """
         self.requests[page] += 1
+        if page == COMMAND:
+            self.acknowledged[page] += answer.status == 200
+            return
         if 200 <= answer.status < 300:
             self.acknowledged[page] += 1
         if answer.status >= 500 and not is_dead and page not in FAILING:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -20,6 +21,8 @@ from ..servers.waiting import wait_until
 
 TESTS = Path(__file__).resolve().parents[2]
 START_SECONDS = 40.0
+#: A key and the one before it; the processes do not agree on which is which.
+ENCRYPTION_KEYS = tuple(b64encode(bytes([number]) * 32).decode() for number in (1, 2))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +35,7 @@ class Places:
     writes: str = "through"
     is_async: bool = False
     clock_seconds: float = 0.0
+    encryption_keys: Sequence[str] = ENCRYPTION_KEYS
 
     def environment(self) -> dict[str, str]:
         """Return the variables of the environment of a process of the site."""
@@ -148,6 +152,22 @@ def manage(places: Places, *words: str) -> subprocess.CompletedProcess[str]:
         text=True,
         check=False,
     )
+
+
+def rows_of(places: Places, cookies: Sequence[str]) -> list[dict[str, Any]]:
+    """Return what a process finds in the sessions of these cookies that reaches no cache."""
+    nowhere = {"location": f"redis://{LOOPBACK}:{free_port()}/0", "options": {}}
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.chaos.site.rows"],
+        env=replace(places, cache=nowhere).environment(),
+        input=json.dumps(cookies),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found: list[dict[str, Any]] = json.loads(done.stdout)
+    return found
 
 
 def prepare(places: Places, users: Sequence[str]) -> None:

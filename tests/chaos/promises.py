@@ -49,6 +49,8 @@ CACHE_LOST = Promise(behind=(STALE, LOST), longest_seconds=3.0)
 #: gunicorn listens before it serves: who comes too early waits until Django has been imported.
 STARTING = Promise(longest_seconds=10.0)
 BOTH_AWAY = Promise(errors=True, longest_seconds=4.0)
+#: No faults, but looks at one of the homes.
+HOMES = ("row as it is", "row alone", "cache alone")
 
 PROMISES: dict[str, Promise] = {
     "none": Promise(),
@@ -98,6 +100,8 @@ PROMISES: dict[str, Promise] = {
     "primary cut off from all": CACHE_LOST,
     "primary cut off from its peers": replace(CACHE_LOST, during=(STALE, ZOMBIE)),
     "cluster killed, restarted empty": CACHE_LOST,
+    # After each fault, without a look through the site, or `syncsessions`: where saves go through.
+    "row as it is": Promise(),
     # At the end of each stage, with either home alone.
     "row alone": Promise(),
     "cache alone": Promise(errors=True),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -13,6 +13,8 @@ from .visitors import Visitor
 
 #: So long may pass until every process knows that both stores serve again.
 PATIENCE_SECONDS = 8.0
+#: So long may pass until what a killed process left in the cache is in the rows.
+HAND_OVER_SECONDS = 20.0
 
 
 class Reckoning:
@@ -70,10 +72,7 @@ class Reckoning:
     def _is_good(self, answer: Answer, visit: Visit) -> bool:
         if not answer.is_known:
             return self._is_partial
-        return answer.user is None or not any(
-            answer.numbers.get(name, 0) < number.acknowledged
-            for name, number in visit.numbers.items()
-        )
+        return answer.user is None or _is_up_to_date(answer, visit)
 
     def _take(self, visit: Visit, answer: Answer) -> None:
         if answer.user is None:
@@ -83,3 +82,43 @@ class Reckoning:
         if visit.state == DOUBTFUL and not self._is_partial:
             visit.state = ALIVE
         self._figures.found(list(lost(visit, answer)), visit.history)
+
+
+def reckon_rows(
+    visitors: Sequence[Visitor],
+    rows_of: Callable[[Sequence[str]], Sequence[Answer]],
+    figures: Figures,
+    nudge: Callable[[], object],
+) -> None:
+    """Hold the rows against what is known, though nobody has read a session since.
+
+    `nudge` has each process serve a request for no session.
+    """
+    visits = [
+        visit
+        for visitor in visitors
+        for visit in visitor.visits
+        if visit.is_signed_in and visit.state == ALIVE
+    ]
+    dead = [pair for visitor in visitors for pair in visitor.dead]
+    cookies = [*(visit.cookie for visit in visits), *(cookie for _, cookie in dead)]
+    deadline = time.monotonic() + HAND_OVER_SECONDS
+    while True:
+        answers = rows_of(cookies)
+        if all(map(_is_up_to_date, answers, visits)) or time.monotonic() > deadline:
+            break
+        nudge()
+        time.sleep(0.3)
+    figures.requests["read"] += len(cookies)
+    for visit, answer in zip(visits, answers, strict=False):
+        wrong = list(lost(visit, answer)) if answer.user else [(Wrong.SIGNED_OUT, visit.owner)]
+        figures.found(wrong, visit.history)
+    for (visit, _), answer in zip(dead, answers[len(visits) :], strict=True):
+        if answer.user:
+            figures.found([(Wrong.ZOMBIE, visit.owner)], visit.history)
+
+
+def _is_up_to_date(answer: Answer, visit: Visit) -> bool:
+    return answer.user == visit.user and not any(
+        answer.numbers.get(name, 0) < number.acknowledged for name, number in visit.numbers.items()
+    )

@@ -15,7 +15,7 @@ from .drill import Report
 from .figures import Figures, heading
 from .ledger import Wrong
 from .plans import LONG, SHORT, perform
-from .promises import PROMISES
+from .promises import HOMES, PROMISES
 from .stages import Setup
 
 #: Faults in which another server takes over from a primary.
@@ -23,7 +23,7 @@ FAILOVERS = ("Sentinel", "primary killed", "primary frozen", "primary cut off", 
 #: Lines of a log that say why something was not served.
 REASONS = r"^(?:[45]\d\d [A-Z]+ .*|\S*(?:Unavailable|Error|Ended)\b.*)"
 DATABASE = ("database", "both")
-NO_FAULTS = ("none", "row alone", "cache alone")
+NO_FAULTS = ("none", *HOMES)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -70,8 +70,8 @@ def _performed(
 
 def _homes(report: Report) -> Iterator[str]:
     for name, figures in report.figures:
-        if name in ("row alone", "cache alone"):
-            yield figures.line(f"{name.split()[0]} < {figures.after}"[:34], report.promise(name))
+        if name in HOMES:
+            yield figures.line(f"{name} < {figures.after}"[:33], report.promise(name))
 
 
 def _findings(report: Report) -> Iterator[str]:

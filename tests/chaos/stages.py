@@ -13,9 +13,10 @@ from typing import Any, Literal, Self
 from ..servers.mariadb import MariaDB
 from ..servers.pipe import Pipe
 from ..servers.postgres import Postgres
-from .browser import Browser
+from .browser import Browser, answer_of
+from .ledger import Answer
 from .looping import Looping
-from .nodes import Node, Places, manage, prepare
+from .nodes import ENCRYPTION_KEYS, Node, Places, manage, prepare, rows_of
 
 PROCESSES = 2
 #: Passes of `syncsessions` until nothing waits any more.
@@ -54,8 +55,10 @@ class Stage:
             self.database: Any = stack.enter_context(server)
             self.pipes = [stack.enter_context(Pipe(self.database.target)) for _ in range(PROCESSES)]
             caches = self.start_cache(stack)
+            keys = ENCRYPTION_KEYS, ENCRYPTION_KEYS[::-1]
             self.places = [
-                self._places(pipe, cache) for pipe, cache in zip(self.pipes, caches, strict=True)
+                replace(self._places(*stores), encryption_keys=of_process)
+                for *stores, of_process in zip(self.pipes, caches, keys, strict=True)
             ]
             prepare(self.places[0], self._users)
             self.nodes = [
@@ -107,6 +110,11 @@ class Stage:
                 return
             time.sleep(0.5)
         raise AssertionError(f"syncsessions: {done.stdout}{done.stderr}")
+
+    def rows_of(self, cookies: Sequence[str]) -> list[Answer]:
+        """Return what the rows alone hold of these cookies' sessions."""
+        found = rows_of(self._places_of_manager(), cookies)
+        return [answer_of(data.pop("status"), data) for data in found]
 
     def cut_database(self) -> None:
         """Have no process reach the database."""

@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 
 from .ledger import ALIVE, DOUBTFUL, Answer, Visit, Wrong
@@ -23,7 +24,14 @@ HABITS = {
     "end": 2.0,
     "password": 2.0,
     "end_for_user": 1.5,
+    "beside": 4.0,
+    "command": 0.5,
+    "purge": 0.2,
 }
+#: Those of the package, and Django's, that may run at any time.
+COMMANDS = ("clearsessions", "clearsessions_cache", "rekeysessions")
+#: What a tab does while another one writes.
+CHANGES = ("rotated", "logged_in_anew", "logged_out")
 
 
 class Tab(threading.Thread):
@@ -66,13 +74,17 @@ class Tab(threading.Thread):
     def _read(self, visit: Visit) -> None:
         self._visitor.request("read", visit)
 
-    def _write(self, visit: Visit) -> None:
+    def _write(
+        self, visit: Visit, key: str | None = None, start: threading.Barrier | None = None
+    ) -> None:
+        key = key or self._key
         with self._visitor.lock:
-            number = visit.number(self._key)
+            number = visit.number(key)
             value = number.next()
-        answer = self._visitor.request(
-            "write", visit, prefix=self._prefix(), key=self._key, value=value
-        )
+        prefix = self._prefix()
+        if start:
+            start.wait()
+        answer = self._visitor.request("write", visit, prefix=prefix, key=key, value=value)
         if answer.status == 200 and answer.user:
             with self._visitor.lock:
                 number.acknowledged = value
@@ -94,24 +106,68 @@ class Tab(threading.Thread):
             if is_mine:
                 self._visitor.request("login_and_fail", visit, prefix="atomic/")
 
+    def _end_and_fail(self, visit: Visit) -> None:
+        with self._operation(visit) as is_mine:
+            if is_mine:
+                self._visitor.request("end_and_fail", visit, prefix="atomic/", user=visit.user)
+
     def _rotate(self, visit: Visit) -> None:
         with self._operation(visit) as is_mine:
             if is_mine:
-                answer = self._visitor.request("rotate", visit, prefix=self._prefix())
-                self._visitor.take_key(visit, answer)
+                self._rotated(visit)
+
+    def _rotated(self, visit: Visit) -> None:
+        self._visitor.take_key(visit, self._visitor.request("rotate", visit, prefix=self._prefix()))
+
+    def _logged_in_anew(self, visit: Visit) -> None:
+        words = {"user": visit.user, "owner": visit.owner}
+        answer = self._visitor.request("login", visit, prefix=self._prefix(), **words)
+        self._visitor.take_key(visit, answer)
+        if answer.is_known and not answer.user:
+            self._visitor.found(
+                Wrong.SIGNED_OUT, visit, f"{visit.owner}: status {answer.status} to a login anew"
+            )
 
     def _logout(self, visit: Visit) -> None:
         with self._operation(visit) as is_mine:
             if is_mine:
-                answer = self._visitor.request("logout", visit, prefix=self._prefix())
-                self._visitor.take_ends([visit], answer, by="logout", is_done=bool(answer.user))
+                self._logged_out(visit)
+
+    def _logged_out(self, visit: Visit) -> None:
+        answer = self._visitor.request("logout", visit, prefix=self._prefix())
+        self._visitor.take_ends([visit], answer, by="logout", is_done=bool(answer.user))
+
+    def _beside(self, visit: Visit) -> None:
+        """Do something to the session at the very moment at which another tab writes."""
+        with self._operation(visit) as is_mine:
+            if not is_mine:
+                return
+            start = threading.Barrier(2)
+            with ThreadPoolExecutor(1) as pool:
+                writing = pool.submit(self._write, visit, "n:beside", start)
+                start.wait()
+                getattr(self, f"_{self._choice.choice(CHANGES)}")(visit)
+                writing.result()
+
+    def _command(self, visit: Visit) -> None:
+        """Have a command run that ends nothing."""
+        self._visitor.request("command", visit, name=self._choice.choice(COMMANDS))
+
+    def _purge(self, visit: Visit) -> None:
+        """Have a command end the user's sessions, but for those that only the cache has."""
+        with self._operation(visit) as is_mine, self._visitor.operation_on_all(is_mine):
+            if is_mine:
+                self._visitor.request("command", visit, name="clearsessions_cache", user=visit.user)
+                self._visitor.doubt_all()
 
     def _end(self, visit: Visit) -> None:
         with self._operation(visit) as is_mine:
             shown = self._visitor.request("read", visit) if is_mine else Answer(0)
             if not (shown.session and shown.user):
                 return
-            answer = self._visitor.request("end", visit, session=shown.session)
+            answer = self._visitor.request(
+                "end", visit, prefix=self._prefix(), session=shown.session
+            )
             self._visitor.take_ends([visit], answer, by="end", is_done=bool(answer.ended))
             if answer.ended == 0 and self._visitor.request("read", visit).user:
                 self._visitor.found(
@@ -123,7 +179,7 @@ class Tab(threading.Thread):
             if not is_mine:
                 return
             with self._device.others_quiet(self):
-                answer = self._visitor.request("password", visit)
+                answer = self._visitor.request("password", visit, prefix=self._prefix())
             self._visitor.take_key(visit, answer)
             ended = self._visitor.signed_in_before(began, but=visit)
             self._visitor.take_ends(ended, answer, by="password", is_done=bool(answer.user))
@@ -134,7 +190,9 @@ class Tab(threading.Thread):
     def _end_for_user(self, visit: Visit) -> None:
         with self._operation(visit) as is_mine, self._visitor.operation_on_all(is_mine) as began:
             if is_mine:
-                answer = self._visitor.request("end_for_user", visit, user=visit.user)
+                answer = self._visitor.request(
+                    "end_for_user", visit, prefix=self._prefix(), user=visit.user
+                )
                 ended = self._visitor.signed_in_before(began)
                 is_complete = answer.ended is not None
                 self._visitor.take_ends(ended, answer, by="end_for_user", is_done=is_complete)

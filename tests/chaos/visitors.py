@@ -16,7 +16,7 @@ from .ledger import ENDED, Answer, Operations, Question, Visit, Wrong, judge
 #: Visits that a user still has somewhere, and dead keys that are tried again.
 MOST_VISITS, MOST_DEAD = 12, 30
 #: Asked without a session of one's own.
-WITHOUT_SESSION = ("end", "end_for_user")
+WITHOUT_SESSION = ("end", "end_for_user", "end_and_fail", "command")
 
 
 class Visitor:

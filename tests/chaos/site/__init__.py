@@ -4,6 +4,8 @@
     Where the stores are, from the environment; a clock that is ahead or behind.
 ``views``, ``async_views``, ``answers``
     The same pages, sync and async, and what both answer with.
+``rows``
+    What a process finds that reaches no cache.
 ``middleware``
     Our middleware, which also says in the log why it answers 503.
 ``staging``

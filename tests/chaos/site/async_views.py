@@ -7,12 +7,15 @@ from functools import wraps
 from typing import Any
 from uuid import uuid4
 
+from asgiref.sync import sync_to_async
 from django.contrib.auth import alogin, alogout, aupdate_session_auth_hash
+from django.db import connections
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from django_elasticache_sessions import live
 from django_elasticache_sessions.backends.cache import SessionStore
 
+from . import views
 from .answers import NUMBER, OWNER, found, number, seen, signed_out, users
 
 View = Callable[[HttpRequest], Awaitable[HttpResponse]]
@@ -97,6 +100,18 @@ async def end_for_user(request: HttpRequest) -> HttpResponse:
     return JsonResponse({"ended": ended if ended.is_complete else None})
 
 
+async def command(request: HttpRequest) -> HttpResponse:
+    """See views."""
+    return await sync_to_async(_command, thread_sensitive=False)(request)
+
+
+def _command(request: HttpRequest) -> HttpResponse:
+    try:
+        return views.command(request)
+    finally:
+        connections.close_all()
+
+
 async def probe(request: HttpRequest) -> HttpResponse:
     """See views."""
     return HttpResponse("serving")
@@ -117,5 +132,5 @@ async def is_probe(request: HttpRequest) -> HttpResponse:
     return JsonResponse({"ended": int(bool(is_served))})
 
 
-PLAIN = (read, enter, login, write, rotate, logout, password, end, end_for_user)
+PLAIN = (read, enter, login, write, rotate, logout, password, end, end_for_user, command)
 FOR_THE_SUITE = (probe, new_probe, is_probe)

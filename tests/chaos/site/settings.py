@@ -27,6 +27,8 @@ ASGI_APPLICATION = "tests.chaos.site.asgi.application"
 INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.auth",
+    # For its command.
+    "django.contrib.sessions",
     "django_elasticache_sessions",
 ]
 MIDDLEWARE = [
@@ -71,6 +73,7 @@ SESSION_CACHE_ALIAS = "sessions"
 ELASTICACHE_SESSIONS = {
     "FALLBACK_DATABASE": "sessions",
     "FALLBACK_WRITES": PLACES["writes"],
+    "ENCRYPTION_KEYS": PLACES["encryption_keys"],
     # In a cluster few slots, each of which is then moved often.
     "INDEX_BUCKETS": 32,
 }

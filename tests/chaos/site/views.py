@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from io import StringIO
 from uuid import uuid4
 
 from django.contrib.auth import login as log_in
 from django.contrib.auth import logout as log_out
 from django.contrib.auth import update_session_auth_hash
+from django.core.management import call_command
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
@@ -123,6 +125,19 @@ def end_for_user(request: HttpRequest) -> HttpResponse:
     return JsonResponse({"ended": ended if ended.is_complete else None})
 
 
+def end_and_fail(request: HttpRequest) -> HttpResponse:
+    """Have staff end all sessions of a user, and fail: none has ended."""
+    live.end_for_user(users().get(username=request.GET["user"]))
+    raise ToldToFail
+
+
+def command(request: HttpRequest) -> HttpResponse:
+    """Run a management command, for a user if there is one; fail where it does."""
+    words = ["--no-input", f"--user={request.GET['user']}"] if "user" in request.GET else []
+    call_command(request.GET["name"], *words, stdout=StringIO(), stderr=StringIO())
+    return JsonResponse({})
+
+
 def probe(request: HttpRequest) -> HttpResponse:
     """Answer that the process serves, without a session."""
     return HttpResponse("serving")
@@ -143,7 +158,8 @@ def is_probe(request: HttpRequest) -> HttpResponse:
     return JsonResponse({"ended": int(bool(is_served))})
 
 
-PLAIN = (read, enter, login, write, rotate, logout, password, end, end_for_user)
+PLAIN = (read, enter, login, write, rotate, logout, password, end, end_for_user, command)
 FOR_THE_SUITE = (probe, new_probe, is_probe)
+FAILING = (write_and_fail, login_and_fail, end_and_fail)
 #: In a transaction of the sessions' database.
-ATOMIC = (read, login, write, rotate, logout, write_and_fail, login_and_fail)
+ATOMIC = (read, login, write, rotate, logout, password, end, end_for_user, *FAILING)
