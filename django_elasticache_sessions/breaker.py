@@ -82,20 +82,22 @@ class Stall:
     def __init__(self) -> None:
         """Begin with a server that answers."""
         self._noticed: float | None = None
+        #: Whether it was more than a short one.
+        self.lasts = False
 
-    def is_short(self, began: float) -> bool:
+    def note(self, began: float) -> None:
         """Take note of an attempt without an answer, by when it began.
 
-        Tell whether it began before any other had ended so, with no answer in between.
+        A stall lasts if that was after another one had ended so, with no answer in between.
         """
         if self._noticed is None:
             self._noticed = time.monotonic()
-            return True
-        return began < self._noticed
+        elif began >= self._noticed:
+            self.lasts = True
 
     def end(self) -> None:
         """Take note of an answer."""
-        self._noticed = None
+        self._noticed, self.lasts = None, False
 
 
 class StatementBreaker(Breaker):
@@ -169,8 +171,10 @@ class Patience:
         """Take note of an attempt without an answer, by the error of the wire."""
         if not isinstance(error, TIMEOUTS):
             self.answered()
-        elif not self._stall.is_short(began):
-            self._breaker.failed()
+        else:
+            self._stall.note(began)
+            if self._stall.lasts:
+                self._breaker.failed()
 
     def answered(self) -> None:
         """Take note of an answer, whatever it was."""

@@ -181,15 +181,19 @@ class Homes:
         """Note that the database serves again."""
         self._database_behind_until = time.monotonic() + DATABASE_AFTERMATH_SECONDS
 
-    def note_cache_failed(self, problem: SessionStoreUnavailable, began: float) -> None:
-        """Leave the cache alone for a pause, unless it refuses its callers at once.
+    def admits_to_cache(self) -> bool:
+        """Tell whether the cache may be asked now.
 
-        While there is no going by the database, not for one short stall either.
+        While there is no going by the database, one short stall is no reason to leave it alone.
         """
+        is_needed = self.database.is_open or self.is_database_behind
+        return self.cache.admits() or (is_needed and not self._stall.lasts)
+
+    def note_cache_failed(self, problem: SessionStoreUnavailable, began: float) -> None:
+        """Leave the cache alone for a pause, unless it refuses its callers at once."""
         at_once = isinstance(problem, StoreRefused)
         if not at_once:
-            is_needed = self.database.is_open or self.is_database_behind
-            at_once = self._stall.is_short(began) and is_needed
+            self._stall.note(began)
         if self.cache.failed(at_once=at_once):
             self.occurrences.note("breaker_openings")
 
@@ -380,7 +384,7 @@ def ask_cache(
     a bucket, nothing is sent to a server of it that is known to be superseded. `marked` is how many
     rows the operation itself has marked, to tell the cache of them by these commands.
     """
-    if not homes.cache.admits():
+    if not homes.admits_to_cache():
         raise SessionStoreUnavailable(A_MOMENT_AGO)
     began = time.monotonic()
     try:

@@ -335,8 +335,8 @@ def test_a_cache_that_stalls_once_is_asked_again_where_the_database_is_no_help(
         content(key)
 
 
-def test_a_cache_that_stalls_once_is_left_alone_where_the_database_serves(
-    impatient, alias, monkeypatch
+def test_a_cache_that_stalls_once_is_left_alone_until_the_database_is_no_help(
+    impatient, alias, database_fails, monkeypatch
 ):
     key = saved(a=1)
     monkeypatch.setattr(breaker, "FIRST_PAUSE_SECONDS", 60)
@@ -346,6 +346,11 @@ def test_a_cache_that_stalls_once_is_left_alone_where_the_database_serves(
     asked = len(impatient.requests)
     assert content(key) == {"a": 1}
     assert len(impatient.requests) == asked
+    database_fails(fails=True)
+    impatient.heal()
+    with pytest.raises(SessionStoreUnavailable):
+        content(key)
+    assert content(key) == {"a": 1}
 
 
 @pytest.mark.parametrize("is_visited", [False, True])
