@@ -50,7 +50,8 @@ class Statement(Generic[T]):
             was_connected = connection.connection is not None
             try:
                 return self.function(connection, *self.arguments, **self.options)
-            except (DatabaseError, InterfaceError) as error:
+            except (DatabaseError, InterfaceError, OSError) as error:
+                # Of the system: no descriptor is left to connect with, for instance.
                 if _is_too_large(error):
                     raise SessionTooLarge(_too_large(self.alias)) from None
                 if connection.in_atomic_block:

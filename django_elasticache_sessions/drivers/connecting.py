@@ -62,7 +62,7 @@ def reason(error: BaseException) -> Text:
             "protocol; correct the port in LOCATION, and write rediss:// where it wants TLS.",
             error=type(error).__name__,
         )
-    root = _root(error)
+    root = root_of(error)
     mend = _mend(root)
     name = type(root).__name__
     if mend is None:
@@ -75,7 +75,8 @@ def reason_of_timeout(error: BaseException) -> Text:
     return _MUTE if str(error) == _TOO_LATE else Text("it did not answer in time.")
 
 
-def _root(error: BaseException) -> BaseException:
+def root_of(error: BaseException) -> BaseException:
+    """Return what the system said, where redis-py has wrapped it."""
     # redis-py puts what the system says into a text, and into nothing else.
     while isinstance(error, RedisConnectionError):
         earlier = error.__cause__ or error.__context__

@@ -29,7 +29,8 @@ from redis.sentinel import (
 )
 
 from ..conf import DEFAULT_TIMEOUT_SECONDS
-from .sentinels import hasten, make_manager
+from .opening import hurrying
+from .sentinels import hasten, make_async_sentinels
 
 DEFAULT_PORT = 6379
 _UNKNOWN_OPTION = re.compile(r"unexpected keyword argument '(\w+)'")
@@ -82,6 +83,7 @@ def make_pool(alias: str, *, host: str = "", port: int = 0) -> ConnectionPool:
         # of the system, such as a free descriptor, is told by the first that is.
         with suppress(OSError):
             pool.connection_class(**pool.connection_kwargs)
+        pool.connection_class = hurrying(pool.connection_class)
         hasten(pool)
     except (AttributeError, TypeError, ValueError) as error:
         raise UnusableOptions(_unusable(alias, error)) from None
@@ -183,8 +185,7 @@ def make_async_pool(pool: ConnectionPool) -> aioredis.ConnectionPool:
 async def close_sentinels(pool: object) -> None:
     """Close the connections over which a pool asks Sentinels for the primary, if it does."""
     if isinstance(pool, aiosentinel.SentinelConnectionPool):
-        for client in pool.sentinel_manager.sentinels:
-            await client.aclose()
+        await pool.sentinel_manager.aclose()
 
 
 def _async_connection_class(pool: ConnectionPool) -> type[Any]:
@@ -238,7 +239,7 @@ def _async_sentinel_pool(
     options |= _async_retry(manager.sentinel_kwargs)
     return aiosentinel.SentinelConnectionPool(  # type: ignore[no-untyped-call]
         pool.service_name,
-        make_manager(manager, aiosentinel.Sentinel, options),
+        make_async_sentinels(pool, options),
         is_master=pool.is_master,
         connection_class=connection_class,
         max_connections=pool.max_connections,
