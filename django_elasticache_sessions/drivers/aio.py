@@ -15,7 +15,6 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Any, TypeVar
 
 from django.contrib.sessions.backends.base import CreateError, UpdateError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ..breaker import TIMEOUTS, Patience
 from ..conf import DEFAULT_TIMEOUT_SECONDS, get_outline
@@ -28,6 +27,7 @@ from ..health import Health
 from ..operations import ORIGIN, Command, Operation
 from . import limits, sync
 from .aio_lines import Bystander, Line
+from .connecting import TOO_LATE
 from .failures import note_failure
 from .lasting import Lasting, Outlasting, by_itself, run_blocking
 from .leads import make_lead
@@ -319,7 +319,7 @@ class Driver:
                     await connection.connect()
                 return
             except TIMEOUTS as error:
-                own = connect_seconds if isinstance(error, RedisTimeoutError) else seconds
+                own = connect_seconds if str(error) == TOO_LATE else seconds
                 # Later than it could be: not the server, but others kept the loop busy, as they do
                 # while a process starts.
                 if time.monotonic() - began < _LATE * own or not attempts_left:

@@ -15,7 +15,7 @@ from ..texts import Text
 #: What was said in another protocol.
 NOT_OF_THE_PROTOCOL = (HiredisError, InvalidResponse)
 #: What redis-py says when connecting took too long, and when the other side closed.
-_TOO_LATE = "Timeout connecting to server"
+TOO_LATE = "Timeout connecting to server"
 _CLOSED_BY_SERVER = "Connection closed by server."
 #: OpenSSL's: https://docs.openssl.org/master/man1/openssl-verification-options/
 _NOT_YET_VALID, _EXPIRED = 9, 10
@@ -72,7 +72,7 @@ def reason(error: BaseException) -> Text:
 
 def reason_of_timeout(error: BaseException) -> Text:
     """Say in what time ran out."""
-    return _MUTE if str(error) == _TOO_LATE else Text("it did not answer in time.")
+    return _MUTE if str(error) == TOO_LATE else Text("it did not answer in time.")
 
 
 def root_of(error: BaseException) -> BaseException:

@@ -45,7 +45,7 @@ def hasten(pool: ConnectionPool) -> None:
     if isinstance(pool, SentinelConnectionPool):
         seconds = pool.connection_kwargs.get("socket_timeout") or DEFAULT_TIMEOUT_SECONDS
         own = _made_like(pool.sentinel_manager, Sentinels, {})
-        own.prepare(pool.service_name, seconds)
+        own.prepare(pool.service_name, seconds, deque(range(len(own.sentinels))))
         pool.sentinel_manager = pool.proxy.sentinel_manager = own
         # Of a connection that has found no primary; a search is no less in vain the next moment.
         for name in ("retry", "retry_on_error", "retry_on_timeout"):
@@ -56,7 +56,7 @@ def make_async_sentinels(pool: SentinelConnectionPool, options: Mapping[str, Any
     """Make the same for asyncio of a pool's; `options` replace those of connections."""
     like: Any = pool.sentinel_manager
     own = _made_like(like, AsyncSentinels, options)
-    own.prepare(pool.service_name, like.seconds)
+    own.prepare(pool.service_name, like.seconds, like.order)
     return own
 
 
@@ -85,11 +85,14 @@ class _Asked:
     seconds: float
     min_other_sentinels: int
 
-    def prepare(self, service_name: str, seconds: float) -> None:
-        """Take what the primary is called, and the time that a whole search may take."""
+    def prepare(self, service_name: str, seconds: float, order: deque[int]) -> None:
+        """Take what the primary is called, the time for a whole search, and who is asked first.
+
+        All of a process share the order.
+        """
         self._service_name = service_name
         self.seconds = seconds
-        self._order = deque[Any](self.sentinels)
+        self.order = order
 
     def search(self, service_name: str) -> Search:
         """Find the primary; `None` where nobody names it. Raises `TimeoutError` of redis-py.
@@ -99,18 +102,18 @@ class _Asked:
         """
         end = time.monotonic() + self.seconds
         has_timed_out = False
-        candidates = tuple(self._order)
-        for number, client in enumerate(candidates):
+        candidates = tuple(self.order)
+        for number, place in enumerate(candidates):
             left = end - time.monotonic()
             if left <= 0:
                 break
-            answer = yield client, left / (len(candidates) - number)
+            answer = yield self.sentinels[place], left / (len(candidates) - number)
             has_timed_out |= isinstance(answer, TIMEOUTS)
             address = None if isinstance(answer, Exception) else self._found(answer, service_name)
             if address is not None:
                 return address
-            if self._order[0] is client:
-                self._order.rotate(-1)
+            if self.order[0] == place:
+                self.order.rotate(-1)
         if has_timed_out:
             raise RedisTimeoutError("No Sentinel answered in time.")
         return None
@@ -136,9 +139,9 @@ class _Asked:
 class Sentinels(_Asked, Sentinel):
     """A pool's Sentinels, for threads; takes the place of redis-py's."""
 
-    def prepare(self, service_name: str, seconds: float) -> None:
+    def prepare(self, service_name: str, seconds: float, order: deque[int]) -> None:
         """See _Asked.prepare()."""
-        super().prepare(service_name, seconds)
+        super().prepare(service_name, seconds, order)
         self._keep_none()
         for client in self.sentinels:
             pool = client.connection_pool
@@ -203,9 +206,9 @@ class Sentinels(_Asked, Sentinel):
 class AsyncSentinels(_Asked, aiosentinel.Sentinel):
     """See Sentinels; for an event loop."""
 
-    def prepare(self, service_name: str, seconds: float) -> None:
+    def prepare(self, service_name: str, seconds: float, order: deque[int]) -> None:
         """See _Asked.prepare()."""
-        super().prepare(service_name, seconds)
+        super().prepare(service_name, seconds, order)
         self._idle: dict[Any, deque[Any]] = {client: deque() for client in self.sentinels}
 
     async def discover_master(self, service_name: str) -> Address:
