@@ -9,13 +9,13 @@ import math
 import socket
 import struct
 import sys
-import time
 from collections.abc import Sequence
 from typing import Any
 
 import hiredis
 
 from ..operations import Command
+from .authentication import now
 from .replies import ErrorReply
 
 CHUNK_BYTES = 65536
@@ -68,8 +68,8 @@ class Allowance:
         self._by_kernel = leave_timeouts_to_kernel(sock)
 
     def until(self, end: float) -> None:
-        """Let it end at a time of `time.monotonic`. Raises `TimeoutError` where that has passed."""
-        left = end - time.monotonic()
+        """Let it end at a time of `now()`. Raises `TimeoutError` where that has passed."""
+        left = end - now()
         if left <= 0:
             raise TimeoutError
         self.allow(left)
