@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from threading import Lock
+from time import monotonic as now
 from typing import Any, Literal
 
 from django.dispatch import Signal
@@ -55,12 +55,12 @@ class Health:
         """
         with self._lock:
             self._limited += 1
-            now = time.monotonic()
-            if now < self._next_limit_report:
+            if now() < self._next_limit_report:
                 return
-            self._next_limit_report = now + LIMIT_REPORT_SECONDS
+            self._next_limit_report = now() + LIMIT_REPORT_SECONDS
             count, self._limited = self._limited, 0
-        logger.error("%s: %d request(s) got no connection. %s", self._name, count, problem)
+        requests = "1 request" if count == 1 else f"{count} requests"
+        logger.error("%s: %s got no connection. %s", self._name, requests, problem)
 
     def _changes(self, *, is_up: bool) -> bool:
         if self.is_up == is_up:

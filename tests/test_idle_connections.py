@@ -120,7 +120,10 @@ def test_a_server_that_is_slow_keeps_its_connection(key, relay, clock, is_async)
         assert await SessionStore(key).aget("a") == 1
         clock.idle()
         relay.delay(0.6 * TIMEOUT_SECONDS)
-        assert await SessionStore(key).aget("a") == 1
+        for _ in range(2):
+            began = time.monotonic()
+            assert await SessionStore(key).aget("a") == 1
+            assert time.monotonic() - began < 0.9 * TIMEOUT_SECONDS
 
     if is_async:
         asyncio.run(use())

@@ -180,7 +180,7 @@ class Driver:
         if answer.done() or line.first_reply_seconds is None:
             return line, await answer
         # Those who come now, and those who wait as this one does, share the fresh one.
-        line.retire()
+        line.doubt()
         fresh = asyncio.create_task(self._sent_anew(commands, limit))
         fresh.add_done_callback(_retrieve)
         waiting: set[asyncio.Future[Any]] = {answer, fresh}

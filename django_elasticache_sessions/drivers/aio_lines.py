@@ -60,6 +60,7 @@ class Line(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._is_late = False
         self._is_retired = False
+        self._is_doubted = False
         self._is_left = is_left
         self._used = now()
         self._end = end_of(connection)
@@ -71,7 +72,7 @@ class Line(asyncio.Protocol):
     @property
     def is_open(self) -> bool:
         """Whether it may be used for a new exchange."""
-        is_over = self._is_retired or self._end <= now() or self._is_left()
+        is_over = self._is_retired or self._is_doubted or self._end <= now() or self._is_left()
         return not (is_over or self._transport.is_closing())
 
     @property
@@ -104,6 +105,10 @@ class Line(asyncio.Protocol):
         if not self._queue:
             self._transport.abort()
 
+    def doubt(self) -> None:
+        """Take no more exchanges until something has come."""
+        self._is_doubted = True
+
     async def close(self) -> None:
         """Close at once, and wait for it."""
         self._transport.abort()
@@ -112,6 +117,7 @@ class Line(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Hand replies to those who wait for them."""
         self._used = now()
+        self._is_doubted = False
         self._bytes += len(data)
         self._reader.feed(data)
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import socket
 import time
 from collections.abc import Iterator
@@ -60,9 +61,7 @@ class Hurried:
     def _last_words(self) -> str:
         with suppress(OSError):
             self.sock.settimeout(0)
-            said = self.sock.recv(_MOST_WORDS)
-            if said.startswith(b"-"):
-                return said[1:].split(b"\r\n")[0].decode("utf-8", "replace")
+            return _error_in(self.sock.recv(_MOST_WORDS))
         return ""
 
     def release(self) -> socket.socket:
@@ -100,6 +99,52 @@ def hurrying(connection_class: type[Any]) -> type[Any]:
     Connection.__name__ = connection_class.__name__
     Connection.__qualname__ = connection_class.__qualname__
     return Connection
+
+
+@cache
+def overhearing(connection_class: type[Any]) -> type[Any]:
+    """Return a class of asyncio connections that tell why a server hung up at once.
+
+    asyncio does not read what has arrived on a connection that it cannot write to.
+    """
+
+    class Connection(connection_class):  # type: ignore[misc]
+        """See overhearing()."""
+
+        async def connect_check_health(self, *args: Any, **options: Any) -> None:
+            """See redis.asyncio.connection.Connection."""
+            self._ear: socket.socket | None = None
+            try:
+                await super().connect_check_health(*args, **options)
+            except RedisConnectionError as error:
+                if said := self._last_words():
+                    raise RedisConnectionError(said) from error
+                raise
+            finally:
+                if self._ear is not None:
+                    self._ear.close()
+
+        async def _connect(self) -> None:
+            await super()._connect()
+            sock = self._writer.get_extra_info("socket")
+            with suppress(OSError, AttributeError):
+                self._ear = socket.socket(fileno=os.dup(sock.fileno()))
+
+        def _last_words(self) -> str:
+            if self._ear is None:
+                return ""
+            with suppress(OSError):
+                self._ear.setblocking(False)
+                return _error_in(self._ear.recv(_MOST_WORDS))
+            return ""
+
+    return Connection
+
+
+def _error_in(said: bytes) -> str:
+    if not said.startswith(b"-"):
+        return ""
+    return said[1:].split(b"\r\n")[0].decode("utf-8", "replace")
 
 
 def socket_of(connection: Any) -> socket.socket | None:

@@ -29,7 +29,7 @@ from redis.sentinel import (
 )
 
 from ..conf import DEFAULT_TIMEOUT_SECONDS
-from .opening import hurrying
+from .opening import hurrying, overhearing
 from .sentinels import hasten, make_async_sentinels
 
 DEFAULT_PORT = 6379
@@ -41,6 +41,7 @@ _ASYNC_CONNECTIONS = {
     SentinelManagedConnection: aiosentinel.SentinelManagedConnection,
     SentinelManagedSSLConnection: aiosentinel.SentinelManagedSSLConnection,
 }
+_DRIVER_INFO = {"driver_info", "lib_name", "lib_version"}
 # What a synchronous pool adds to its connections' arguments, or has an asyncio form of its own.
 _SYNC_ONLY = {
     "command_packer",
@@ -82,12 +83,22 @@ def make_pool(alias: str, *, host: str = "", port: int = 0) -> ConnectionPool:
         # A pool takes any option; a connection does not. This one is never opened. What it lacks
         # of the system, such as a free descriptor, is told by the first that is.
         with suppress(OSError):
-            pool.connection_class(**pool.connection_kwargs)
+            _keep_driver_info(pool, pool.connection_class(**pool.connection_kwargs))
         pool.connection_class = hurrying(pool.connection_class)
         hasten(pool)
     except (AttributeError, TypeError, ValueError) as error:
         raise UnusableOptions(_unusable(alias, error)) from None
     return pool
+
+
+def _keep_driver_info(pool: ConnectionPool, connection: Any) -> None:
+    """Have redis-py not read its own version from a file for each connection.
+
+    Without a descriptor to do so, its pools lose a place at each attempt.
+    """
+    info = getattr(connection, "driver_info", None)
+    if info is not None and not _DRIVER_INFO & pool.connection_kwargs.keys():
+        pool.connection_kwargs["driver_info"] = info
 
 
 def _unusable(alias: str, error: Exception) -> str:
@@ -191,7 +202,7 @@ async def close_sentinels(pool: object) -> None:
 def _async_connection_class(pool: ConnectionPool) -> type[Any]:
     for sync_class in pool.connection_class.__mro__:
         if sync_class in _ASYNC_CONNECTIONS:
-            return _ASYNC_CONNECTIONS[sync_class]
+            return overhearing(_ASYNC_CONNECTIONS[sync_class])
     raise ImproperlyConfigured(
         f"Async sessions cannot connect through {pool.connection_class.__name__}. Remove "
         "connection_class from CONNECTION_POOL_KWARGS of the session cache alias."

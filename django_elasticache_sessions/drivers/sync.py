@@ -228,9 +228,10 @@ class Driver:
         number = self._lead.number
         try:
             connection = self._connections.get_connection()
-        except WIRE_ERRORS:
-            # Its place is free again.
-            self._queue.wake()
+        except WIRE_ERRORS as error:
+            if limits.reason(error) is None:
+                # Its place is free again.
+                self._queue.wake()
             raise
         if self._keeps:
             return Line(connection, self._lead, number), False
