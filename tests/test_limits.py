@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import resource
@@ -17,7 +18,7 @@ from django.db import connections
 from django_elasticache_sessions import health, homes
 from django_elasticache_sessions.backends import cached_db
 from django_elasticache_sessions.backends.cache import SessionStore
-from django_elasticache_sessions.drivers import aio, lasting, sync
+from django_elasticache_sessions.drivers import lasting, sync
 from django_elasticache_sessions.exceptions import (
     DatabaseUnavailable,
     LimitReached,
@@ -292,7 +293,8 @@ class TestAProcessWithoutFileDescriptors:
 
     async def test_is_told_in_a_loop_too(self, server, valkey, settings, told):
         point_sessions_at(settings, server.url, SOCKET_TIMEOUT=0.1)
-        aio.get_driver("sessions")
+        # What is imported once is imported by now.
+        sync.get_driver("sessions")
         with no_descriptors(), pytest.raises(LimitReached, match="ulimit -n"):
             await SessionStore("some-session-key-" * 2).aload()
         assert told == []
@@ -306,6 +308,17 @@ class TestAProcessWithoutFileDescriptors:
             assert cached_db.SessionStore(key)["a"] == 1
             with pytest.raises(DatabaseUnavailable):
                 Statement(database.alias, lambda connection: connection.cursor()).run()
+
+    def test_is_told_by_a_database_driver_that_passes_on_what_the_system_says(
+        self, fallback_database
+    ):
+        alias = fallback_database("sqlite")
+
+        def connect(connection: object) -> None:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        with pytest.raises(DatabaseUnavailable, match="OSError"):
+            Statement(alias, connect).run()
 
     @pytest.mark.parametrize("key", ["postgres"], indirect=True)
     def test_is_served_by_the_database_that_it_is_connected_to(self, key, settings):

@@ -387,6 +387,8 @@ def _forget_closed_loops() -> None:
 
 
 def _make_driver(twin: sync.Driver) -> Driver:
+    if type(twin) is sync.Driver:
+        return Driver(make_async_pool(twin.pool), twin.health, twin.patience, twin.primary)
     from .cluster import aio as cluster_aio
     from .cluster import sync as cluster_sync
 
