@@ -38,6 +38,7 @@ class Line:
         "_lead",
         "_number",
         "_reader",
+        "_seconds",
         "_sock",
         "_theirs",
         "_until",
@@ -46,6 +47,7 @@ class Line:
         "origin",
     )
     _allowance: Allowance
+    _seconds: float
 
     def __init__(self, connection: ServerConnection, lead: Lead, number: int) -> None:
         """Take a connection that nobody else uses, asked for at a number of the lead."""
@@ -77,7 +79,9 @@ class Line:
         """
         try:
             self._begin(commands, seconds)
-            return self._finish(commands, limit)
+            if self._first_reply_seconds is not None:
+                return self._finish_after_idling(commands, limit)
+            return self._receive(commands, limit)
         except BlockingIOError:
             self.hang_up()
             raise TimeoutError from None
@@ -129,7 +133,6 @@ class Line:
     def _begin(self, commands: Sequence[Command], seconds: float) -> None:
         began = now()
         idle, self._used = began - self._used, began
-        self._first_reply_seconds = None
         sock = self._sock
         if sock is None or self._theirs is not self._connection._sock:
             sock = self._connect(seconds)
@@ -137,25 +140,29 @@ class Line:
             self.hang_up()
             sock = self._connect(seconds)
         else:
-            allowed = self._allowance.seconds
-            self._until = began + allowed
+            self._until = began + self._seconds
             if idle > IDLE_SECONDS:
-                self._first_reply_seconds = first_reply_seconds(idle, allowed)
-            if self._first_reply_seconds is not None:
-                self._begin_after_idling(sock, commands, began + self._first_reply_seconds)
-                return
-            self._allowance.allow(allowed)
-        self._write(sock, pack(commands), self._until)
+                first = self._first_reply_seconds = first_reply_seconds(idle, self._seconds)
+                if first is not None:
+                    self._begin_after_idling(sock, commands, began + first)
+                    return
+            if self._allowance.is_narrow:
+                self._allowance.allow(self._seconds)
+        data = pack(commands)
+        sent = sock.send(data)
+        if sent < len(data):
+            self._write(sock, data, sent, self._until)
 
     def _begin_after_idling(
         self, sock: socket.socket, commands: Sequence[Command], end: float
     ) -> None:
         try:
             self._allowance.until(end)
-            self._write(sock, pack(commands), end)
+            self._write(sock, pack(commands), 0, end)
             self._allowance.until(end)
         except (BlockingIOError, TimeoutError):
             # Not even that could be sent.
+            self._first_reply_seconds = None
             self.hang_up()
             self._begin(commands, self._left())
 
@@ -166,6 +173,7 @@ class Line:
     def _connect(self, seconds: float = math.inf) -> socket.socket:
         """Connect; the exchange then has what is left of `seconds`, and at most its own time."""
         self._forget_socket()
+        self._first_reply_seconds = None
         began = now()
         # The pool may have connected it.
         number = self._lead.number if self._connection._sock is None else self.asked_at
@@ -178,19 +186,17 @@ class Line:
         address = self._lead.address(self._connection, sock.getpeername)
         self._number = self._lead.led_to(address, number)
         self._allowance = Allowance(sock)
+        self._seconds = self._allowance.seconds
         self._sock, self._theirs = sock, self._connection._sock
         self._end = end_of(self._connection)
         self._reader = make_reader()
         connected = now()
-        self._until = min(connected + self._allowance.seconds, began + seconds)
+        self._until = min(connected + self._seconds, began + seconds)
         if seconds < math.inf:
             self._allowance.until(self._until)
         return sock
 
-    def _write(self, sock: socket.socket, data: bytes, end: float) -> None:
-        sent = sock.send(data)
-        if sent == len(data):
-            return
+    def _write(self, sock: socket.socket, data: bytes, sent: int, end: float) -> None:
         rest = memoryview(data)
         while sent < len(data):
             self._allowance.until(end)
@@ -206,6 +212,7 @@ class Line:
 
         The old one stays open meanwhile: the reply of a slow server may be there by the end.
         """
+        self._first_reply_seconds = None
         try:
             return self._receive(commands, limit)
         except (BlockingIOError, TimeoutError):
@@ -234,14 +241,14 @@ class Line:
         sock, buffer, reader, wanted = self._sock, self._buffer, self._reader, len(commands)
         if sock is None:
             raise ConnectionResetError("the connection has closed")
-        bytes_left = limit_of(wanted, limit)
+        received = 0
         replies: list[Any] = []
         while True:
             size = sock.recv_into(buffer)
             if size == 0:
                 raise ConnectionResetError("the server closed the connection")
-            bytes_left -= size
-            if bytes_left < 0:
+            received += size
+            if received > limit and received > limit_of(wanted, limit):
                 raise ReplyTooLarge
             reader.feed(buffer, 0, size)  # type: ignore[arg-type]
             while len(replies) < wanted and (reply := reader.gets()) is not INCOMPLETE:
@@ -259,7 +266,10 @@ class Line:
 class _Spare:
     """The old connection of a line that a fresh one is made for."""
 
-    _NAMES = ("_allowance", "_end", "_number", "_reader", "_sock", "_theirs", "origin")
+    _NAMES = (
+        *("_allowance", "_end", "_number", "_reader", "_seconds", "_sock", "_theirs"),
+        "origin",
+    )
     __slots__ = ("_values",)
 
     def __init__(self, line: Line) -> None:

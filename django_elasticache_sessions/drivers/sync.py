@@ -199,6 +199,13 @@ class Driver:
             self._pid = os.getpid()
         if not self._queue.waiting:
             try:
+                line = self._idle.pop()
+                if line.is_open:
+                    return line, True
+                self._idle.append(line)
+            except IndexError:
+                pass
+            try:
                 return self._take()
             except WIRE_ERRORS as error:
                 # A blocking pool has waited.

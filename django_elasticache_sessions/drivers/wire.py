@@ -58,13 +58,15 @@ def leave_timeouts_to_kernel(sock: socket.socket) -> bool:
 class Allowance:
     """How long the next wait on a socket may take."""
 
-    __slots__ = ("_by_kernel", "_current", "_sock", "seconds")
+    __slots__ = ("_by_kernel", "_sock", "is_narrow", "seconds")
 
     def __init__(self, sock: socket.socket) -> None:
         """Take a socket with its own timeout, which is that of a whole exchange."""
         self._sock = sock
         #: Of a whole exchange; `math.inf` for as long as it takes.
-        self.seconds = self._current = sock.gettimeout() or math.inf
+        self.seconds = sock.gettimeout() or math.inf
+        #: Whether the next wait may take less than that.
+        self.is_narrow = False
         self._by_kernel = leave_timeouts_to_kernel(sock)
 
     def until(self, end: float) -> None:
@@ -75,10 +77,8 @@ class Allowance:
         self.allow(left)
 
     def allow(self, seconds: float) -> None:
-        """Let it take so long; costs nothing where it already may."""
-        if seconds == self._current:
-            return
-        self._current = seconds
+        """Let it take so long."""
+        self.is_narrow = seconds != self.seconds
         if self._by_kernel:
             _have_kernel_wait(self._sock, seconds)
         else:
