@@ -27,6 +27,13 @@ class StoreRefused(SessionStoreUnavailable):
     """The session store answered with an error or hung up: it made nobody wait."""
 
 
+class LimitReached(SessionStoreUnavailable):
+    """A limit left no connection for this request: this process's own, or the server's of clients.
+
+    The session store serves others; it is not unavailable. The text names the limit to raise.
+    """
+
+
 class PartUnavailable(SessionStoreUnavailable):
     """A node of the session store's cluster did not serve; sessions on others are served.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from threading import Lock
+from time import monotonic as now
 from typing import Any, Literal
 
 from django.dispatch import Signal
@@ -14,13 +15,16 @@ from .signals import store_recovered, store_unavailable
 
 logger = logging.getLogger("django_elasticache_sessions")
 
+#: How often a limit that keeps requests from the store is reported.
+LIMIT_REPORT_SECONDS = 60.0
+
 Kind = Literal["cache", "database"]
 
 
 class Health:
     """What this process last saw of one store, or of a part of it."""
 
-    __slots__ = ("_alias", "_kind", "_lock", "_name", "is_up")
+    __slots__ = ("_alias", "_kind", "_limited", "_lock", "_name", "_next_limit_report", "is_up")
 
     def __init__(self, alias: str, kind: Kind = "cache", *, part: str = "") -> None:
         """Take the alias in `CACHES` or `DATABASES`, and what a part is called."""
@@ -28,6 +32,8 @@ class Health:
         self._name = f"{_NAMES[kind]} {alias!r}{part and f' ({part})'}"
         self._kind: Kind = kind
         self._lock = Lock()
+        self._limited = 0
+        self._next_limit_report = 0.0
         self.is_up = True
 
     def failed(self, problem: SessionStoreUnavailable) -> None:
@@ -41,6 +47,20 @@ class Health:
         if self._changes(is_up=True):
             logger.warning("%s is available again.", self._name)
             _send(store_recovered, self._kind, alias=self._alias)
+
+    def limited(self, problem: SessionStoreUnavailable) -> None:
+        """Take note that a limit kept a request from the store, which serves others.
+
+        Reported once a minute, with their number since the last report.
+        """
+        with self._lock:
+            self._limited += 1
+            if now() < self._next_limit_report:
+                return
+            self._next_limit_report = now() + LIMIT_REPORT_SECONDS
+            count, self._limited = self._limited, 0
+        requests = "1 request" if count == 1 else f"{count} requests"
+        logger.error("%s: %s got no connection. %s", self._name, requests, problem)
 
     def _changes(self, *, is_up: bool) -> bool:
         if self.is_up == is_up:

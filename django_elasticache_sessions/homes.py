@@ -19,6 +19,7 @@ from .drivers.pools import is_cluster
 from .exceptions import (
     DatabaseBusy,
     DatabaseUnavailable,
+    LimitReached,
     PartUnavailable,
     RowRefused,
     SessionStoreUnavailable,
@@ -394,8 +395,8 @@ def ask_cache(
             yield Leave(get_outline().alias)
             raise _Superseded
         replies = yield from _ask_and_count(homes, commands)
-    except (_Unfinished, _Superseded, DatabaseUnavailable, TransactionBroken):
-        # The cache answers, but may not be trusted.
+    except (_Unfinished, _Superseded, DatabaseUnavailable, TransactionBroken, LimitReached):
+        # The cache answers, but may not be trusted, or serves others.
         raise
     except PartUnavailable:
         homes.note_part_down()

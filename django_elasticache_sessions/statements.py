@@ -68,7 +68,8 @@ class Statement(Generic[T]):
             was_connected = connection.connection is not None
             try:
                 return self._called(connection)
-            except (DatabaseError, InterfaceError) as error:
+            except (DatabaseError, InterfaceError, OSError) as error:
+                # Of the system: no descriptor is left to connect with, for instance.
                 scope = scope_of(error)
                 if scope is Scope.SIZE:
                     raise SessionTooLarge(_too_large(self.alias)) from None

@@ -15,6 +15,7 @@ from django.contrib.sessions.backends.base import UpdateError
 
 from django_elasticache_sessions.backends.cache import SessionStore
 from django_elasticache_sessions.breaker import FIRST_PAUSE_SECONDS
+from django_elasticache_sessions.drivers import sync
 from django_elasticache_sessions.exceptions import SessionStoreUnavailable
 
 from .conftest import point_sessions_at
@@ -439,19 +440,16 @@ def test_connections_that_are_all_in_use_are_a_clear_error(relay, new_session, s
     point_sessions_at(
         settings,
         relay.url,
-        SOCKET_TIMEOUT=5,
+        SOCKET_TIMEOUT=0.2,
         CONNECTION_POOL_KWARGS={"max_connections": 1},
     )
     SessionStore(session_key).load()
-    relay.delay(0.5)
-    slow = threading.Thread(target=SessionStore(session_key).load)
-    before = len(relay.requests)
-    slow.start()
-    wait_until(lambda: len(relay.requests) > before, what="the slow request to be sent")
+    driver = sync.get_driver("sessions")
+    # As a thread has it whose request takes longer than others wait.
+    taken, _ = driver._checkout()
     with pytest.raises(SessionStoreUnavailable, match="max_connections"):
         SessionStore(session_key).load()
-    slow.join()
-    relay.heal()
+    driver._put_back(taken)
     assert SessionStore(session_key)["a"] == 1
 
 

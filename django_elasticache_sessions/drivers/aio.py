@@ -12,34 +12,32 @@ import logging
 import math
 import os
 import time
-from collections import deque
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any, TypeVar
 
 from django.contrib.sessions.backends.base import CreateError, UpdateError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from ..breaker import Patience
-from ..conf import get_outline
+from ..breaker import TIMEOUTS, Patience
+from ..conf import DEFAULT_TIMEOUT_SECONDS, get_outline
 from ..exceptions import (
     InvalidValue,
-    ReplyTooLarge,
     SessionStoreError,
     SessionStoreUnavailable,
 )
 from ..forks import after_fork
 from ..health import Health
 from ..operations import ORIGIN, AsyncCall, Command, Operation
-from . import sync
-from .authentication import end_of, now, tell_refusal
+from . import limits, sync
+from .aio_lines import Bystander, Line
+from .connecting import TOO_LATE
+from .failures import note_failure
 from .lasting import Lasting, Outlasting, by_itself, run_blocking
-from .leads import SentinelLead, make_lead
-from .origin import REPLICA, Origin, Primary, locate
+from .leads import make_lead
+from .origin import REPLICA, Primary, locate
 from .pools import close_sentinels, make_async_pool
 from .protocols import AsyncServerConnection, AsyncServerPool
-from .replies import WIRE_ERRORS, ErrorReply, classify, deserves_second_attempt, is_replica, settle
-from .sentinels import AsyncSentinels
-from .wire import INCOMPLETE, limit_of, make_reader, pack
+from .replies import WIRE_ERRORS, ErrorReply, deserves_second_attempt, is_replica, settle
+from .sentinels import sentinels_of
 
 T = TypeVar("T")
 logger = logging.getLogger("django_elasticache_sessions")
@@ -47,162 +45,6 @@ logger = logging.getLogger("django_elasticache_sessions")
 #: How often connecting is tried again when its timeout came so many times too late.
 _LATE_ATTEMPTS = 2
 _LATE = 1.2
-
-
-class _Bystander(ConnectionResetError):
-    """The connection was given up for a reply that somebody else waited for."""
-
-
-class _Exchange:
-    """Requests on their way, and what came back so far."""
-
-    __slots__ = ("answer", "deadline", "limit", "replies", "wanted")
-
-    def __init__(self, answer: asyncio.Future[list[Any]], wanted: int, limit: int) -> None:
-        self.answer = answer
-        self.wanted = wanted
-        self.limit = limit
-        self.replies: list[Any] = []
-        self.deadline = 0.0
-
-
-class Line(asyncio.Protocol):
-    """A connection that any number of one loop's tasks use at the same time.
-
-    Takes over the transport of a connection that redis-py has opened.
-    """
-
-    def __init__(self, connection: AsyncServerConnection, is_left: Callable[[], bool]) -> None:
-        """Take a connected connection that nobody else uses, until it leads to no primary."""
-        writer = connection._writer
-        if writer is None:
-            raise ConnectionResetError("the connection closed at once")
-        self.origin = Origin()
-        self._connection = connection
-        self._seconds = connection.socket_timeout
-        self._loop = asyncio.get_running_loop()
-        self._reader = make_reader()
-        self._queue: deque[_Exchange] = deque()
-        self._bytes = 0
-        self._timer: asyncio.TimerHandle | None = None
-        self._is_late = False
-        self._is_retired = False
-        self._is_left = is_left
-        self._end = end_of(connection)
-        self.closed = self._loop.create_future()
-        self._transport = writer.transport
-        self._streams = self._transport.get_protocol()
-        self._transport.set_protocol(self)
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it may be used for a new exchange."""
-        is_over = self._is_retired or self._end <= now() or self._is_left()
-        return not (is_over or self._transport.is_closing())
-
-    def exchange(self, commands: Sequence[Command], limit: int) -> asyncio.Future[list[Any]]:
-        """Send commands; the future has their replies, of `limit` bytes each on average at most.
-
-        It may be cancelled: the replies are then read and dropped when they come.
-        """
-        waiting = _Exchange(
-            self._loop.create_future(), len(commands), limit_of(len(commands), limit)
-        )
-        if self._transport.is_closing():
-            raise ConnectionResetError("the connection has closed")
-        self._queue.append(waiting)
-        self._transport.write(pack(commands))
-        if self._seconds is not None:
-            waiting.deadline = self._loop.time() + self._seconds
-            if self._timer is None:
-                self._timer = self._loop.call_later(self._seconds, self._watch)
-        return waiting.answer
-
-    def retire(self) -> None:
-        """Take no more exchanges; close once those on their way are done."""
-        self._is_retired = True
-        if not self._queue:
-            self._transport.abort()
-
-    async def close(self) -> None:
-        """Close at once, and wait for it."""
-        self._transport.abort()
-        await self.closed
-
-    def leave_to_parent(self, nothing: int) -> None:
-        """In a forked child: put another file in the place of the parent's socket.
-
-        Else the child would keep the connection open when the parent closes it, and to close the
-        transport here would take it off the selector, which parent and child share.
-        """
-        sock = self._transport.get_extra_info("socket")
-        if sock is not None and sock.fileno() >= 0:
-            os.dup2(nothing, sock.fileno(), inheritable=False)
-
-    def data_received(self, data: bytes) -> None:
-        """Hand replies to those who wait for them."""
-        self._bytes += len(data)
-        self._reader.feed(data)
-        try:
-            while (reply := self._reader.gets()) is not INCOMPLETE:
-                self._deliver(reply)
-            if self._queue and self._bytes > self._queue[0].limit:
-                raise ReplyTooLarge
-        except (*WIRE_ERRORS, ReplyTooLarge) as error:
-            self._abort(error, _Bystander("a reply before this one was refused"))
-        if self._is_retired and not self._queue:
-            self._transport.abort()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Tell all who wait, and the streams that redis-py opened the connection with."""
-        error = exc or ConnectionResetError("the server closed the connection")
-        self._fail(error, error)
-        if self._timer is not None:
-            self._timer.cancel()
-        self._streams.connection_lost(exc)
-        self._connection._reader = self._connection._writer = None
-        self.closed.set_result(None)
-
-    def _deliver(self, reply: Any) -> None:
-        if not self._queue:
-            raise ConnectionAbortedError("the server sent a reply that nobody waits for")
-        waiting = self._queue[0]
-        waiting.replies.append(reply)
-        if len(waiting.replies) < waiting.wanted:
-            return
-        self._queue.popleft()
-        # Bytes that came together with others' replies are counted to nobody: at most one read.
-        is_too_large = self._bytes > waiting.limit and not self._reader.has_data()
-        self._bytes = 0
-        if waiting.answer.done():
-            return
-        if is_too_large:
-            waiting.answer.set_exception(ReplyTooLarge())
-        else:
-            waiting.answer.set_result(waiting.replies)
-
-    def _watch(self) -> None:
-        self._timer = None
-        if not self._queue:
-            return
-        left = self._queue[0].deadline - self._loop.time()
-        if left <= 0 and self._is_late:
-            self._abort(TimeoutError(), TimeoutError())
-            return
-        # A loop that others kept busy is late itself: replies that wait to be read are read first.
-        self._is_late = left <= 0
-        self._timer = self._loop.call_later(max(left, 0), self._watch)
-
-    def _abort(self, error: Exception, error_of_others: Exception) -> None:
-        self._fail(error, error_of_others)
-        self._transport.abort()
-
-    def _fail(self, error: Exception, error_of_others: Exception) -> None:
-        while self._queue:
-            answer = self._queue.popleft().answer
-            if not answer.done():
-                answer.set_exception(error)
-            error = error_of_others
 
 
 class Driver:
@@ -218,7 +60,7 @@ class Driver:
         self.pool = pool
         self.primary = primary
         self._lead = make_lead(pool, primary, follows_name=self.follows_name)
-        self._sentinels = AsyncSentinels(pool) if isinstance(self._lead, SentinelLead) else None
+        self._sentinels = sentinels_of(pool, self._lead)
         self.health = health
         self.patience = patience
         self._line: Line | None = None
@@ -285,7 +127,7 @@ class Driver:
     async def _exchange(self, commands: tuple[Command, ...]) -> list[Any]:
         began = self.patience.begin()
         if self._sentinels is not None and self._lead.claims_look():
-            await asyncio.create_task(self._look(self._sentinels))
+            await asyncio.create_task(self._look())
         try:
             if commands[-1] is ORIGIN:
                 send = self._locate
@@ -299,21 +141,18 @@ class Driver:
             self.health.failed(problem)
             raise
         except WIRE_ERRORS as error:
-            self.patience.failed(error, began)
-            tell_refusal(self.pool.connection_kwargs, error)
-            failure = classify(error)
+            failure = note_failure(self, error, began)
         else:
             if not self.health.is_up:
                 self.patience.answered()
                 self.health.answered()
             return replies
-        self.health.failed(failure)
         raise failure
 
-    async def _look(self, sentinels: AsyncSentinels) -> None:
+    async def _look(self) -> None:
         # In a task of its own, for the time limits in it: see Lasting.
         number = self._lead.number
-        self._lead.led_to(await sentinels.aprimary(), number)
+        self._lead.led_to(await self._sentinels.look(), number)
 
     async def _send(self, commands: Sequence[Command], limit: int) -> list[Any]:
         line, replies = await self._sent(commands, limit)
@@ -325,13 +164,47 @@ class Driver:
         if line is None or not reused:
             line = await self._open()
         try:
+            if reused and (seconds := line.first_reply_seconds) is not None:
+                return await self._sent_after_idling(line, commands, limit, seconds)
             return line, await line.exchange(commands, limit)
         except WIRE_ERRORS as error:
-            is_bystander = isinstance(error, _Bystander)
+            is_bystander = isinstance(error, Bystander)
             if not (is_bystander or (reused and deserves_second_attempt(error))):
                 raise
             line = await self._open()
             return line, await line.exchange(commands, limit)
+
+    async def _sent_after_idling(
+        self, line: Line, commands: Sequence[Command], limit: int, seconds: float
+    ) -> tuple[Line, list[Any]]:
+        """Wait for the first reply for a while only, then for a fresh connection as well."""
+        answer = line.exchange(commands, limit)
+        answer.add_done_callback(_retrieve)
+        end = time.monotonic() + (line.seconds or math.inf)
+        await asyncio.wait((answer,), timeout=seconds)
+        if answer.done() or line.first_reply_seconds is None:
+            return line, await answer
+        # Those who come now, and those who wait as this one does, share the fresh one.
+        line.doubt()
+        fresh = asyncio.create_task(self._sent_anew(commands, limit))
+        fresh.add_done_callback(_retrieve)
+        waiting: set[asyncio.Future[Any]] = {answer, fresh}
+        while waiting and (left := end - time.monotonic()) > 0:
+            done, waiting = await asyncio.wait(
+                waiting, timeout=left, return_when=asyncio.FIRST_COMPLETED
+            )
+            for one in done:
+                if not one.cancelled() and one.exception() is None:
+                    fresh.cancel()
+                    return (line, answer.result()) if one is answer else fresh.result()
+        fresh.cancel()
+        if fresh.done() and not fresh.cancelled():
+            return fresh.result()
+        raise TimeoutError
+
+    async def _sent_anew(self, commands: Sequence[Command], limit: int) -> tuple[Line, list[Any]]:
+        line = await self._open()
+        return line, await line.exchange(commands, limit)
 
     async def _settled(
         self, line: Line, commands: Sequence[Command], replies: list[Any], limit: int
@@ -410,6 +283,20 @@ class Driver:
         return await self._open(is_again=True)
 
     async def _connect(self) -> Line:
+        """Connect; where a limit is met, wait for a while: others may leave."""
+        end = time.monotonic() + (
+            self.pool.connection_kwargs.get("socket_timeout") or DEFAULT_TIMEOUT_SECONDS
+        )
+        while True:
+            try:
+                return await self._connect_once()
+            except WIRE_ERRORS as error:
+                is_over = time.monotonic() + limits.LOOK_SECONDS > end
+                if is_over or limits.reason(error) is None:
+                    raise
+            await asyncio.sleep(limits.LOOK_SECONDS)
+
+    async def _connect_once(self) -> Line:
         connection = self.pool.make_connection()
         lead = self._lead
         number = lead.number
@@ -424,18 +311,25 @@ class Driver:
             raise
 
     async def _connect_in_time(self, connection: AsyncServerConnection) -> None:
-        for _ in range(_LATE_ATTEMPTS):
+        """Connect, all of it within the timeouts of connecting and of an exchange."""
+        connect_seconds = connection.socket_connect_timeout or math.inf
+        seconds = connect_seconds + (connection.socket_timeout or math.inf)
+        if self._sentinels is not None:
+            seconds += self._sentinels.seconds
+        attempts_left = _LATE_ATTEMPTS
+        while True:
             began = time.monotonic()
             try:
-                await connection.connect()
+                async with asyncio.timeout(None if seconds == math.inf else seconds):
+                    await connection.connect()
                 return
-            except RedisTimeoutError:
+            except TIMEOUTS as error:
+                own = connect_seconds if str(error) == TOO_LATE else seconds
                 # Later than it could be: not the server, but others kept the loop busy, as they do
                 # while a process starts.
-                late_seconds = _LATE * (connection.socket_connect_timeout or math.inf)
-                if time.monotonic() - began < late_seconds:
+                if time.monotonic() - began < _LATE * own or not attempts_left:
                     raise
-        await connection.connect()
+                attempts_left -= 1
 
     def _opened(self, opening: asyncio.Task[Line]) -> None:
         self._opening = None
@@ -456,12 +350,16 @@ class Driver:
             for line in tuple(self._lines):
                 await line.close()
             await close_sentinels(self.pool)
-            if self._sentinels is not None:
-                await self._sentinels.aclose()
 
 
 def _is_expected(error: BaseException) -> bool:
     return isinstance(error, (SessionStoreError, CreateError, UpdateError))
+
+
+def _retrieve(done: asyncio.Future[Any]) -> None:
+    """Have asyncio not complain of an error that nobody waits for any more."""
+    if not done.cancelled():
+        done.exception()
 
 
 def _peer(connection: AsyncServerConnection) -> Any:
@@ -496,6 +394,8 @@ def _forget_closed_loops() -> None:
 
 
 def _make_driver(twin: sync.Driver) -> Driver:
+    if type(twin) is sync.Driver:
+        return Driver(make_async_pool(twin.pool), twin.health, twin.patience, twin.primary)
     from .cluster import aio as cluster_aio
     from .cluster import sync as cluster_sync
 

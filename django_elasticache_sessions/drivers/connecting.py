@@ -15,7 +15,7 @@ from ..texts import Text
 #: What was said in another protocol.
 NOT_OF_THE_PROTOCOL = (HiredisError, InvalidResponse)
 #: What redis-py says when connecting took too long, and when the other side closed.
-_TOO_LATE = "Timeout connecting to server"
+TOO_LATE = "Timeout connecting to server"
 _CLOSED_BY_SERVER = "Connection closed by server."
 #: OpenSSL's: https://docs.openssl.org/master/man1/openssl-verification-options/
 _NOT_YET_VALID, _EXPIRED = 9, 10
@@ -62,7 +62,7 @@ def reason(error: BaseException) -> Text:
             "protocol; correct the port in LOCATION, and write rediss:// where it wants TLS.",
             error=type(error).__name__,
         )
-    root = _root(error)
+    root = root_of(error)
     mend = _mend(root)
     name = type(root).__name__
     if mend is None:
@@ -72,10 +72,11 @@ def reason(error: BaseException) -> Text:
 
 def reason_of_timeout(error: BaseException) -> Text:
     """Say in what time ran out."""
-    return _MUTE if str(error) == _TOO_LATE else Text("it did not answer in time.")
+    return _MUTE if str(error) == TOO_LATE else Text("it did not answer in time.")
 
 
-def _root(error: BaseException) -> BaseException:
+def root_of(error: BaseException) -> BaseException:
+    """Return what the system said, where redis-py has wrapped it."""
     # redis-py puts what the system says into a text, and into nothing else.
     while isinstance(error, RedisConnectionError):
         earlier = error.__cause__ or error.__context__

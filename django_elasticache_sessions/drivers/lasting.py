@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import Context, ContextVar
 from typing import Any, Generic, TypeVar
 
@@ -19,6 +20,8 @@ T = TypeVar("T")
 
 #: A loop that shuts down waits for unfinished work so long.
 FAREWELL_SECONDS = 5.0
+#: The threads, each with its database connections, that a loop has for unfinished work.
+MOST_OWN_THREADS = 4
 
 
 class Kept:
@@ -168,7 +171,8 @@ async def _awaited(work: Outlasting[T]) -> T:
 class OwnThread:
     """A thread for what is left to be done, with database connections of its own.
 
-    That of the request, or what it holds open, may be gone by then.
+    That of the request, or what it holds open, may be gone by then. A loop has few of them at the
+    same time, however many requests are cancelled: a database admits only so many connections.
     """
 
     def __init__(self) -> None:
@@ -176,18 +180,38 @@ class OwnThread:
         self._executor: ThreadPoolExecutor | None = None
 
     async def run(self, function: Callable[[], T]) -> T:
-        """Call a function in it."""
+        """Call a function in it, once there may be one more."""
         if self._executor is None:
+            self._loop = asyncio.get_running_loop()
+            self._places = _places_of(self._loop)
+            await self._places.acquire()
             self._executor = ThreadPoolExecutor(1)
         return await sync_to_async(function, thread_sensitive=False, executor=self._executor)()
 
     def close(self) -> None:
         """Have it end when it has done what it was given."""
         if self._executor is not None:
-            self._executor.submit(connections.close_all)
+            loop, places = self._loop, self._places
+
+            def make_place(_: object) -> None:
+                # Where the loop has ended meanwhile, nobody waits.
+                with suppress(RuntimeError):
+                    loop.call_soon_threadsafe(places.release)
+
+            self._executor.submit(connections.close_all).add_done_callback(make_place)
             self._executor.shutdown(wait=False)
 
 
+def _places_of(loop: asyncio.AbstractEventLoop) -> asyncio.Semaphore:
+    places = _places.get(loop)
+    if places is None:
+        for other in [other for other in _places if other.is_closed()]:
+            _places.pop(other, None)
+        places = _places[loop] = asyncio.Semaphore(MOST_OWN_THREADS)
+    return places
+
+
+_places: dict[asyncio.AbstractEventLoop, asyncio.Semaphore] = {}
 #: The thread for blocking steps, in work that goes on by itself.
 _own_thread: ContextVar[OwnThread | None] = ContextVar("own_thread", default=None)
 

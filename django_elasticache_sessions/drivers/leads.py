@@ -11,9 +11,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from redis.asyncio import sentinel as aiosentinel
+from redis.sentinel import SentinelConnectionPool
+
 from . import origin
 from .origin import Primary
-from .sentinels import is_led_by_sentinels
 
 
 class Lead:
@@ -103,6 +105,12 @@ class SentinelLead(Lead):
             return False
         self._next_look = now + origin.CONFIRMED_SECONDS
         return True
+
+
+def is_led_by_sentinels(pool: object) -> bool:
+    """Tell whether a pool's connections lead to the primary that Sentinels name."""
+    kinds = (SentinelConnectionPool, aiosentinel.SentinelConnectionPool)
+    return isinstance(pool, kinds) and bool(pool.is_master)
 
 
 def make_lead(pool: object, primary: Primary, *, follows_name: bool) -> Lead:

@@ -30,8 +30,9 @@ from redis.sentinel import (
 )
 
 from ..conf import DEFAULT_TIMEOUT_SECONDS
+from .opening import hurrying, overhearing
 from .pool_options import RAISED, find_problems
-from .sentinels import hasten, make_manager
+from .sentinels import hasten, make_async_sentinels
 
 DEFAULT_PORT = 6379
 _UNKNOWN_OPTION = re.compile(r"unexpected keyword argument '(\w+)'")
@@ -42,6 +43,7 @@ _ASYNC_CONNECTIONS = {
     SentinelManagedConnection: aiosentinel.SentinelManagedConnection,
     SentinelManagedSSLConnection: aiosentinel.SentinelManagedSSLConnection,
 }
+_DRIVER_INFO = {"driver_info", "lib_name", "lib_version"}
 # What a synchronous pool adds to its connections' arguments, or has an asyncio form of its own.
 _SYNC_ONLY = {
     "command_packer",
@@ -86,7 +88,8 @@ def make_pool(alias: str, *, host: str = "", port: int = 0) -> ConnectionPool:
         # A pool takes any option; a connection does not. This one is never opened. What it lacks
         # of the system, such as a free descriptor, is told by the first that is.
         with suppress(OSError):
-            pool.connection_class(**pool.connection_kwargs)
+            _keep_driver_info(pool, pool.connection_class(**pool.connection_kwargs))
+        pool.connection_class = hurrying(pool.connection_class)
         hasten(pool)
     except (AttributeError, ImportError, RedisError, TypeError, ValueError) as error:
         raise UnusableOptions(_unusable(alias, error)) from None
@@ -98,6 +101,16 @@ def _refuse_unusable(alias: str, url: str) -> None:
     for problem in find_problems(alias, options if isinstance(options, Mapping) else {}, url):
         if problem.code == RAISED:
             raise UnusableOptions(f"{problem.message} {problem.hint}")
+
+
+def _keep_driver_info(pool: ConnectionPool, connection: Any) -> None:
+    """Have redis-py not read its own version from a file for each connection.
+
+    Without a descriptor to do so, its pools lose a place at each attempt.
+    """
+    info = getattr(connection, "driver_info", None)
+    if info is not None and not _DRIVER_INFO & pool.connection_kwargs.keys():
+        pool.connection_kwargs["driver_info"] = info
 
 
 def _unusable(alias: str, error: Exception) -> str:
@@ -204,14 +217,13 @@ def make_async_pool(pool: ConnectionPool) -> aioredis.ConnectionPool:
 async def close_sentinels(pool: object) -> None:
     """Close the connections over which a pool asks Sentinels for the primary, if it does."""
     if isinstance(pool, aiosentinel.SentinelConnectionPool):
-        for client in pool.sentinel_manager.sentinels:
-            await client.aclose()
+        await pool.sentinel_manager.aclose()
 
 
 def _async_connection_class(pool: ConnectionPool) -> type[Any]:
     for sync_class in pool.connection_class.__mro__:
         if sync_class in _ASYNC_CONNECTIONS:
-            return _ASYNC_CONNECTIONS[sync_class]
+            return overhearing(_ASYNC_CONNECTIONS[sync_class])
     raise ImproperlyConfigured(
         f"Async sessions cannot connect through {pool.connection_class.__name__}. Remove "
         "connection_class from CONNECTION_POOL_KWARGS of the session cache alias."
@@ -260,7 +272,7 @@ def _async_sentinel_pool(
     options |= _async_retry(manager.sentinel_kwargs)
     return aiosentinel.SentinelConnectionPool(  # type: ignore[no-untyped-call]
         pool.service_name,
-        make_manager(manager, aiosentinel.Sentinel, options),
+        make_async_sentinels(pool, options),
         is_master=pool.is_master,
         connection_class=connection_class,
         max_connections=pool.max_connections,

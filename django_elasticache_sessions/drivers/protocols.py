@@ -12,7 +12,17 @@ import socket
 from typing import Any, Protocol
 
 
-class ServerConnection(Protocol):
+class Timed(Protocol):
+    """A connection of redis-py, sync or async, as far as its opening takes time."""
+
+    socket_timeout: float | None
+    socket_connect_timeout: float | None
+    retry: Any
+    #: See opening.within().
+    connect_end: float
+
+
+class ServerConnection(Timed, Protocol):
     """A connection of redis-py, used by one thread at a time."""
 
     _sock: socket.socket | None
@@ -37,13 +47,11 @@ class ServerPool(Protocol):
         """Close every connection."""
 
 
-class AsyncServerConnection(Protocol):
+class AsyncServerConnection(Timed, Protocol):
     """An asyncio connection of redis-py."""
 
     _reader: asyncio.StreamReader | None
     _writer: asyncio.StreamWriter | None
-    socket_timeout: float | None
-    socket_connect_timeout: float | None
 
     async def connect(self) -> None:
         """See ServerConnection."""

@@ -16,15 +16,31 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from ..breaker import TIMEOUTS
-from ..exceptions import CredentialsUnavailable, ForeignType, SessionStoreUnavailable, StoreRefused
+from ..exceptions import (
+    CredentialsUnavailable,
+    ForeignType,
+    LimitReached,
+    SessionStoreUnavailable,
+    StoreRefused,
+)
 from ..operations import Command, Dispensable
 from ..scripts import BY_SHA
 from ..texts import Text, did_not_serve, text_of
-from . import connecting
+from . import connecting, limits
 from .connecting import NOT_OF_THE_PROTOCOL
 
+
+class WrongReply(Exception):
+    """A reply that no Valkey or Redis has for its command; shows nothing of either."""
+
+    def __init__(self, command: str, reply: Any, server: str) -> None:
+        """Take a command's name, its reply, and where the server is reached."""
+        super().__init__(command)
+        self.values = {"command": command, "found": type(reply).__name__, "server": server}
+
+
 #: What moving bytes over a connection may raise.
-WIRE_ERRORS = (RedisError, OSError, HiredisError)
+WIRE_ERRORS = (RedisError, OSError, HiredisError, WrongReply)
 
 _READ_ONLY = Text("it is a read-only replica, as after a failover.")
 _SLOW_SCRIPT = Text("it is running a long script.")
@@ -128,6 +144,9 @@ def _send_sources(
 
 def classify(error: BaseException) -> SessionStoreUnavailable:
     """Turn an error of the wire into ours; the text shows no key and no value."""
+    limit = limits.reason(error)
+    if limit is not None:
+        return LimitReached(did_not_serve(limit))
     kind = StoreRefused if isinstance(error, _REFUSALS) else SessionStoreUnavailable
     return kind(did_not_serve(_reason(error)))
 
@@ -176,8 +195,12 @@ def _reason(error: BaseException) -> Text:
         return connecting.reason_of_timeout(error)
     if isinstance(error, CredentialsUnavailable):
         return Text("nothing to sign in with: %(reason)s", reason=text_of(error))
-    if isinstance(error, MaxConnectionsError):
-        return Text("every connection is in use; raise max_connections in CONNECTION_POOL_KWARGS.")
+    if isinstance(error, WrongReply):
+        return Text(
+            "%(server)s answered %(command)s with a reply (%(found)s) that no Valkey or Redis has "
+            "for it; look at what listens there, and at proxies on the way.",
+            **error.values,
+        )
     for code, reason in _REASONS.items():
         if is_code(error, code):
             return reason

@@ -9,7 +9,6 @@ once more over a fresh connection; every operation may safely run twice.
 from __future__ import annotations
 
 import os
-import socket
 from collections import deque
 from collections.abc import Sequence
 from threading import Lock
@@ -21,157 +20,26 @@ from redis.connection import BlockingConnectionPool, ConnectionPool
 
 from .. import homes, transactions
 from ..breaker import Patience
-from ..conf import get_outline
+from ..conf import DEFAULT_TIMEOUT_SECONDS, get_outline
 from ..exceptions import (
     InvalidValue,
-    ReplyTooLarge,
     SessionStoreError,
     SessionStoreUnavailable,
 )
 from ..forks import after_fork
 from ..health import Health
 from ..operations import ORIGIN, Command, Operation
-from .authentication import end_of, now, tell_refusal
-from .leads import Lead, SentinelLead, make_lead
-from .origin import REPLICA, Origin, Primary, locate
+from . import limits
+from .failures import note_failure
+from .leads import make_lead
+from .lines import Line
+from .origin import REPLICA, Primary, locate
 from .pools import is_cluster, make_pool
 from .protocols import ServerConnection, ServerPool
-from .replies import WIRE_ERRORS, ErrorReply, classify, deserves_second_attempt, is_replica, settle
-from .sentinels import Sentinels
-from .wire import (
-    CHUNK_BYTES,
-    INCOMPLETE,
-    leave_timeouts_to_kernel,
-    limit_of,
-    make_reader,
-    pack,
-)
+from .replies import WIRE_ERRORS, ErrorReply, deserves_second_attempt, is_replica, settle
+from .sentinels import sentinels_of
 
 T = TypeVar("T")
-
-
-class Line:
-    """A connection and what is on its way over it; used by one thread at a time."""
-
-    __slots__ = (
-        "_buffer",
-        "_connection",
-        "_end",
-        "_lead",
-        "_number",
-        "_reader",
-        "_sock",
-        "asked_at",
-        "origin",
-    )
-
-    def __init__(self, connection: ServerConnection, lead: Lead, number: int) -> None:
-        """Take a connection that nobody else uses, asked for at a number of the lead."""
-        self._connection = connection
-        self._lead = lead
-        self._number = self.asked_at = number
-        self._sock: socket.socket | None = None
-        self._end = 0.0
-        self._reader = make_reader()
-        self._buffer = bytearray(CHUNK_BYTES)
-        self.origin = Origin()
-
-    def exchange(self, commands: Sequence[Command], limit: int) -> list[Any]:
-        """Send commands and return their replies, of `limit` bytes each on average at most.
-
-        Connects first where that is needed. Raises `ReplyTooLarge`, and `ConnectionError` when the
-        other side has closed or says more than it was asked.
-        """
-        try:
-            sock = self._ready()
-            sock.sendall(pack(commands))
-            return self._receive(sock, len(commands), limit_of(len(commands), limit))
-        except BlockingIOError:
-            self.hang_up()
-            raise TimeoutError from None
-        except BaseException:
-            # Whatever came in between, no later request may find this request's replies.
-            self.hang_up()
-            raise
-
-    def send(self, commands: Sequence[Command]) -> None:
-        """Do the first half of an exchange; whoever does not do the second has to hang up."""
-        try:
-            self._ready().sendall(pack(commands))
-        except BaseException as error:
-            self.hang_up()
-            raise _told(error) from None
-
-    def receive(self, wanted: int, limit: int) -> list[Any]:
-        """Do the second half: return `wanted` replies."""
-        try:
-            if self._sock is None:
-                raise ConnectionResetError("the connection has closed")
-            return self._receive(self._sock, wanted, limit_of(wanted, limit))
-        except BaseException as error:
-            self.hang_up()
-            raise _told(error) from None
-
-    def hang_up(self) -> None:
-        """Close the connection; the next exchange opens it anew."""
-        self._forget_socket()
-        self._connection.disconnect()
-
-    def release(self, pool: ServerPool) -> None:
-        """Give the connection back to its pool."""
-        pool.release(self._connection)
-
-    def _forget_socket(self) -> None:
-        if self._sock is not None:
-            self._sock = None
-            self.origin = Origin()
-
-    def _ready(self) -> socket.socket:
-        sock = self._sock
-        if sock is None or sock is not self._connection._sock:
-            return self._connect()
-        if self._end <= now() or self._number != self._lead.number:
-            self.hang_up()
-            return self._connect()
-        return sock
-
-    def _connect(self) -> socket.socket:
-        self._forget_socket()
-        # The pool may have connected it.
-        number = self._lead.number if self._connection._sock is None else self.asked_at
-        self._connection.connect()
-        sock = self._connection._sock
-        if sock is None:
-            raise ConnectionResetError("the connection closed at once")
-        address = self._lead.address(self._connection, sock.getpeername)
-        self._number = self._lead.led_to(address, number)
-        leave_timeouts_to_kernel(sock)
-        self._sock = sock
-        self._end = end_of(self._connection)
-        self._reader = make_reader()
-        return sock
-
-    def _receive(self, sock: socket.socket, wanted: int, bytes_left: int) -> list[Any]:
-        buffer, reader = self._buffer, self._reader
-        replies: list[Any] = []
-        while len(replies) < wanted:
-            size = sock.recv_into(buffer)
-            if size == 0:
-                raise ConnectionResetError("the server closed the connection")
-            bytes_left -= size
-            if bytes_left < 0:
-                raise ReplyTooLarge
-            reader.feed(buffer, 0, size)  # type: ignore[arg-type]
-            while len(replies) < wanted and (reply := reader.gets()) is not INCOMPLETE:
-                replies.append(reply)
-        if reader.has_data():
-            raise ConnectionAbortedError("the server sent a reply that nobody waits for")
-        return replies
-
-
-def _told(error: BaseException) -> BaseException:
-    # What the kernel says of a timeout: see leave_timeouts_to_kernel().
-    return TimeoutError() if isinstance(error, BlockingIOError) else error
 
 
 class Driver:
@@ -187,12 +55,14 @@ class Driver:
         self.patience = Patience()
         self.primary = Primary()
         self._lead = make_lead(pool, self.primary, follows_name=self.follows_name)
-        self._sentinels = Sentinels(pool) if isinstance(self._lead, SentinelLead) else None
+        self._sentinels = sentinels_of(pool, self._lead)
         self._connections = cast(ServerPool, pool)
         # A blocking pool counts on connections coming back to it.
         self._keeps = not isinstance(pool, BlockingConnectionPool)
         self._idle: deque[Line] = deque()
         self._lines: dict[ServerConnection, Line] = {}
+        self._queue = limits.Queue()
+        self._wait_seconds = pool.connection_kwargs.get("socket_timeout") or DEFAULT_TIMEOUT_SECONDS
         self._pid = os.getpid()
 
     @property
@@ -231,7 +101,7 @@ class Driver:
         began = self.patience.begin()
         if self._sentinels is not None and self._lead.claims_look():
             number = self._lead.number
-            self._lead.led_to(self._sentinels.primary(), number)
+            self._lead.led_to(self._sentinels.look(), number)
         try:
             line, reused = self._checkout()
             try:
@@ -248,15 +118,12 @@ class Driver:
             self.health.failed(problem)
             raise
         except WIRE_ERRORS as error:
-            self.patience.failed(error, began)
-            tell_refusal(self.pool.connection_kwargs, error)
-            failure = classify(error)
+            failure = note_failure(self, error, began)
         else:
             if not self.health.is_up:
                 self.patience.answered()
                 self.health.answered()
             return replies
-        self.health.failed(failure)
         raise failure
 
     def _send(self, line: Line, commands: Sequence[Command], *, reused: bool) -> list[Any]:
@@ -329,12 +196,51 @@ class Driver:
             # A fork that Python was not told of, as uWSGI's are by default: see _begin_anew().
             self._idle = deque()
             self._lines = {}
+            self._queue = limits.Queue()
             self._pid = os.getpid()
+        if not self._queue.waiting:
+            try:
+                line = self._idle.pop()
+                if line.is_open:
+                    return line, True
+                self._idle.append(line)
+            except IndexError:
+                pass
+            try:
+                return self._take()
+            except WIRE_ERRORS as error:
+                # A blocking pool has waited.
+                if limits.reason(error) is None or not self._keeps:
+                    raise
+        return self._queue.wait(self._take, self._wait_seconds)
+
+    def _take(self) -> tuple[Line, bool]:
+        """Return a line, and whether it was used before. Raises at a limit without waiting."""
+        while True:
+            try:
+                line = self._idle.pop()
+            except IndexError:
+                return self._new_line()
+            if line.is_open:
+                return line, True
+            try:
+                line.open()
+                return line, True
+            except WIRE_ERRORS as error:
+                self._idle.appendleft(line)
+                is_limit = limits.reason(error) is not None
+                if not (is_limit and any(other.is_open for other in tuple(self._idle))):
+                    raise
+
+    def _new_line(self) -> tuple[Line, bool]:
+        number = self._lead.number
         try:
-            return self._idle.pop(), True
-        except IndexError:
-            number = self._lead.number
             connection = self._connections.get_connection()
+        except WIRE_ERRORS as error:
+            if limits.reason(error) is None:
+                # Its place is free again.
+                self._queue.wake()
+            raise
         if self._keeps:
             return Line(connection, self._lead, number), False
         line = self._lines.get(connection)
@@ -344,10 +250,12 @@ class Driver:
         return line, True
 
     def _put_back(self, line: Line) -> None:
-        if self._keeps:
-            self._idle.append(line)
-        else:
+        if not self._keeps:
             line.release(self._connections)
+            return
+        self._idle.append(line)
+        if self._queue.waiting:
+            self._queue.wake()
 
 
 _drivers: dict[str, Driver] = {}

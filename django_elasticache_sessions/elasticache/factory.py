@@ -11,6 +11,7 @@ new primary; one that meets a read-only server is closed for that.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping
 from threading import Lock
 from typing import Any
@@ -36,6 +37,8 @@ from .options import FactoryOptions
 #: A refused connection is tried again so often, after about so many seconds; a timeout is not.
 CONNECT_RETRIES = 2
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.02, 0.1
+#: Dead after a minute and a half in all.
+_KEEPALIVE_IDLE_SECONDS, _KEEPALIVE_INTERVAL_SECONDS, _KEEPALIVE_PROBES = 60, 10, 3
 #: Of RedisCluster, which knows no URL once it has nodes, nor a pool's own things.
 _NOT_FOR_CLUSTERS = ("parser_class", "url")
 _IN_CLEAR = (
@@ -74,6 +77,7 @@ class ConnectionFactory(DjangoRedisConnectionFactory):  # type: ignore[misc]
             "socket_timeout": DEFAULT_TIMEOUT_SECONDS,
             "socket_connect_timeout": DEFAULT_TIMEOUT_SECONDS,
             "socket_keepalive": True,
+            "socket_keepalive_options": keepalive_options(),
             "client_name": self._options.client_name,
             "retry": _retry(),
         }
@@ -82,7 +86,7 @@ class ConnectionFactory(DjangoRedisConnectionFactory):  # type: ignore[misc]
             if self._options.ca_file:
                 params["ssl_ca_certs"] = self._options.ca_file
         if url.startswith("unix://"):
-            del params["socket_keepalive"]
+            del params["socket_keepalive"], params["socket_keepalive_options"]
         params |= super().make_connection_params(url)
         if self.options.get("IAM") is not None:
             if not url.startswith("rediss://"):
@@ -181,6 +185,24 @@ def names_database(url: str, options: Mapping[str, Any]) -> bool:
     if isinstance(pool, Mapping):
         names.append(pool.get("db"))
     return any(str(name or 0) != "0" for name in names)
+
+
+def keepalive_options() -> dict[int, int]:
+    """Return the socket options, as far as the system has them, that find a dead connection.
+
+    Load balancers and NAT gateways of AWS forget one that was silent for 350 seconds, and tell
+    neither side.
+    """
+    # macOS has another name for the first.
+    idle = "TCP_KEEPIDLE" if hasattr(socket, "TCP_KEEPIDLE") else "TCP_KEEPALIVE"
+    seconds = {
+        idle: _KEEPALIVE_IDLE_SECONDS,
+        "TCP_KEEPINTVL": _KEEPALIVE_INTERVAL_SECONDS,
+        "TCP_KEEPCNT": _KEEPALIVE_PROBES,
+    }
+    return {
+        getattr(socket, name): value for name, value in seconds.items() if hasattr(socket, name)
+    }
 
 
 def _retry() -> Retry:

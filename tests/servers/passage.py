@@ -62,6 +62,8 @@ class Passage:
         self._all_delivered.set()
         self._cut: CutReply | None = None
         self._held = b""
+        #: Whether what comes is swallowed, either way.
+        self.is_forgotten = False
 
     async def run(self) -> None:
         """Carry until either side ends its connection, then end the other's."""
@@ -105,7 +107,7 @@ class Passage:
         self._recorder.count_request(burst.commands, size=burst.size, begins=begins)
         if self._faults.delay_seconds:
             await asyncio.sleep(self._faults.delay_seconds)
-        if not self._faults.black_hole:
+        if not self._faults.black_hole and not self.is_forgotten:
             await self._carry_commands(burst.commands)
 
     async def _carry_commands(self, commands: list[Command]) -> None:
@@ -171,7 +173,7 @@ class Passage:
             self._held += data
             if self._owed == 0:
                 await self._deliver_cut(self._cut)
-        elif not self._faults.black_hole:
+        elif not self._faults.black_hole and not self.is_forgotten:
             await self._deliver(data)
 
     async def _deliver_cut(self, cut: CutReply) -> None:

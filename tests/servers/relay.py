@@ -137,6 +137,11 @@ class Relay(Listener):
         """Accept connections and requests, forward nothing either way; what came is lost."""
         self._faults.black_hole = True
 
+    def forget_connections(self) -> None:
+        """Swallow what the connections that are open bring, as a NAT gateway does after a while."""
+        for passage in list(self._passages.values()):
+            passage.is_forgotten = True
+
     def refuse(self) -> None:
         """Reset every connection and refuse new ones."""
         self._call(self._refuse())

@@ -11,7 +11,7 @@ from ...exceptions import InvalidValue, SessionStoreUnavailable
 from ...health import Health
 from ...operations import Command
 from .. import aio, pools
-from ..aio import Line
+from ..aio_lines import Line
 from ..lasting import outlast
 from ..origin import Primary
 from ..protocols import AsyncServerPool

@@ -8,7 +8,7 @@ from random import SystemRandom
 from threading import Lock
 
 from ...breaker import Breaker
-from ...exceptions import SessionStoreUnavailable
+from ...exceptions import LimitReached, SessionStoreUnavailable
 from ...health import Health
 from ...texts import Text, text_of
 from .topology import Address, Topology
@@ -75,6 +75,9 @@ class Cluster:
         """Note that a node did not serve, and why."""
         if isinstance(problem, SessionStoreUnavailable):
             self._problems[address] = text_of(problem)
+        if isinstance(problem, LimitReached):
+            # Others are served there.
+            return
         self._breaker(address).failed()
 
     def problem_of(self, address: Address) -> SessionStoreUnavailable:

@@ -14,9 +14,9 @@ from ...exceptions import InvalidValue, SessionStoreUnavailable
 from ...health import Health
 from ...operations import ORIGIN, Command
 from .. import pools, sync
-from ..authentication import tell_refusal
-from ..replies import WIRE_ERRORS, classify, deserves_second_attempt
-from ..sync import Line
+from ..failures import note_failure
+from ..lines import Line
+from ..replies import WIRE_ERRORS, deserves_second_attempt
 from .routing import Answers, Batches, route
 from .state import Cluster
 from .topology import Address
@@ -70,7 +70,7 @@ class Asked:
         if line is not None and error is None:
             limit = get_outline().load_limit_bytes
             try:
-                found = line.receive(len(self._commands), limit)
+                found = line.receive(self._commands, limit)
             except InvalidValue as problem:
                 self._put_back()
                 return problem
@@ -84,11 +84,7 @@ class Asked:
         self._put_back()
         if line is not None and self._reused and error and deserves_second_attempt(error):
             return self._node.ask(self._commands)
-        if error is not None:
-            tell_refusal(self._node.pool.connection_kwargs, error)
-        failure = classify(error) if error else SessionStoreUnavailable()
-        self._node.health.failed(failure)
-        return failure
+        return note_failure(self._node, error or ConnectionError(), 0.0)
 
     def abandon(self) -> None:
         """See to it that no later request finds the replies."""
