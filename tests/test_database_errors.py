@@ -158,7 +158,7 @@ class TestPostgreSQL:
 
     def test_no_connection_left_in_the_pool(self, alias):
         first, second = (connections.create_connection(alias) for _ in range(2))
-        pool = {"min_size": 1, "max_size": 1, "timeout": 0.05}
+        pool = {"min_size": 1, "max_size": 1, "timeout": 2}
         for one in (first, second):
             one.settings_dict = {**one.settings_dict, "OPTIONS": {"pool": pool}}
         first.ensure_connection()

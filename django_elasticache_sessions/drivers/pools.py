@@ -44,6 +44,8 @@ _ASYNC_CONNECTIONS = {
     SentinelManagedSSLConnection: aiosentinel.SentinelManagedSSLConnection,
 }
 _DRIVER_INFO = {"driver_info", "lib_name", "lib_version"}
+#: As redis-py calls itself; not in its earlier releases.
+_THIS_DRIVER = getattr(Connection(), "driver_info", None)  # type: ignore[no-untyped-call]
 # What a synchronous pool adds to its connections' arguments, or has an asyncio form of its own.
 _SYNC_ONLY = {
     "command_packer",
@@ -88,7 +90,8 @@ def make_pool(alias: str, *, host: str = "", port: int = 0) -> ConnectionPool:
         # A pool takes any option; a connection does not. This one is never opened. What it lacks
         # of the system, such as a free descriptor, is told by the first that is.
         with suppress(OSError):
-            _keep_driver_info(pool, pool.connection_class(**pool.connection_kwargs))
+            pool.connection_class(**pool.connection_kwargs)
+        _give_driver_info(pool)
         pool.connection_class = hurrying(pool.connection_class)
         hasten(pool)
     except (AttributeError, ImportError, RedisError, TypeError, ValueError) as error:
@@ -103,14 +106,14 @@ def _refuse_unusable(alias: str, url: str) -> None:
             raise UnusableOptions(f"{problem.message} {problem.hint}")
 
 
-def _keep_driver_info(pool: ConnectionPool, connection: Any) -> None:
+def _give_driver_info(pool: ConnectionPool) -> None:
     """Have redis-py not read its own version from a file for each connection.
 
     Without a descriptor to do so, its pools lose a place at each attempt.
     """
-    info = getattr(connection, "driver_info", None)
-    if info is not None and not _DRIVER_INFO & pool.connection_kwargs.keys():
-        pool.connection_kwargs["driver_info"] = info
+    is_taken = "driver_info" in parameters(pool.connection_class)
+    if is_taken and not _DRIVER_INFO & pool.connection_kwargs.keys():
+        pool.connection_kwargs["driver_info"] = _THIS_DRIVER
 
 
 def _unusable(alias: str, error: Exception) -> str:
