@@ -92,7 +92,13 @@ def creation(homes: Homes, naming: Naming, name: SessionName, new: NewSession) -
     """Give the cache a session whose row was made just now.
 
     Until a deadline only: after it others may have changed the row, and this would not show it.
+    One that others know of may have changed already, so its next load fills it in.
     """
+    if new.is_known:
+        if new.user_tag:
+            index = operations.index_user(naming, new.user_tag, name, new.ttl)
+            yield from try_cache(homes, (index,))
+        return
     now = int(time.time())
     first = StoredSession(
         name, new.created, now, now + new.ttl, 1, new.user_tag, new.key, new.fields, new.stamp

@@ -19,3 +19,4 @@ class SessionStore(HashSessionStore):
 
     _operations: ClassVar[Any] = fallback
     _listings: ClassVar[tuple[Any, ...]] = (row_listing, listing)
+    _remembers_ends: ClassVar[bool] = True

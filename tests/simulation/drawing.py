@@ -27,6 +27,7 @@ class Theme(NamedTuple):
     kinds: tuple[str, ...]
     ops: tuple[str, ...] = ()
     has_transactions: bool = False
+    has_previous: bool = False
 
 
 _USUAL = (
@@ -52,6 +53,7 @@ THEMES = {
     "split": Theme(2, ("split", "split", "join", "jump"), ("end", "logout")),
     "clocks": Theme(3, ("ahead", "ahead", *_EXCHANGE_FAULTS), _STAFF),
     "transactions": Theme(1, (*FATES, "jump", "evict"), has_transactions=True),
+    "migration": Theme(2, (*_EXCHANGE_FAULTS, "evict"), _STAFF, has_previous=True),
     "everything": Theme(
         4,
         (*_EXCHANGE_FAULTS, "cache away", "cache back", "database away", "database back", "evict"),
@@ -59,7 +61,7 @@ THEMES = {
         has_transactions=True,
     ),
 }
-_OF_CACHE_ENGINE = ("calm", "exchanges", "cache", "clocks")
+_OF_CACHE_ENGINE = ("calm", "exchanges", "cache", "clocks", "migration")
 
 
 class Drawn:
@@ -142,6 +144,9 @@ def draw(
     schedule = Schedule(
         actors=actors, processes=processes, engine=engine, writes=writes, database=database
     )
+    if chosen.has_previous:
+        old = (rng.randint(1, max(processes)),) if max(processes) else ()
+        schedule = replace(schedule, previous=rng.choice(("db", "cached_db")), old=old)
     return schedule, Drawn(rng, schedule, chosen)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from . import adapter
+from . import calls
 
 if TYPE_CHECKING:
     from .schedule import Fault
@@ -51,7 +51,7 @@ def _empty(world: World, value: int) -> None:
 def _evict(world: World, visitor: int) -> None:
     key = world.cookie_of(max(0, visitor))
     if key:
-        world.primary.client.delete(adapter.hash_key_of(key.text))
+        world.primary.client.delete(calls.hash_key_of(key.text))
         world.ledger.note_loss(world.tick)
 
 

@@ -31,6 +31,10 @@ class Request:
     promises: list[Promise] = field(default_factory=list)
     what: str = "save"
     cache_exchanges: int = 0
+    #: Of a process of the release before: what it read, when, and whether it was not migrated.
+    loaded: dict[str, Any] = field(default_factory=dict)
+    loaded_at: int = 0
+    is_unmarked: bool = True
 
     @property
     def ledger(self) -> Ledger:
@@ -82,9 +86,16 @@ class Request:
             or adapter.is_led_astray(self.actor.process),
             is_unnoticed=self.world.is_unnoticed(seconds),
             is_crosswise=self.world.is_crosswise(self.actor),
+            is_theirs=self.actor.process.is_old,
         )
 
     def take_cookie(self, key: Key) -> None:
         """Have the visitor go on under another key, once the response arrives."""
         self.world.give_cookie(self.actor, self.op.visitor, self.key, key)
         self.key = key
+
+    def name_left(self, key: Key, promise: Promise) -> None:
+        """Have an end be unknown if the key that it named may have been left for another."""
+        may_be_left = any(left.is_possible(self.now, self.actor.index) for left in key.left)
+        if may_be_left and self.ledger.allows("an end under an old key"):
+            promise.state, promise.done = State.UNKNOWN, self.now

@@ -33,4 +33,25 @@ RULES = {
         "A logout that belongs to a session key which a rotation has replaced in the meantime ends "
         "nothing."
     ),
+    "not written there": (
+        "While a process of the release before is at work: what is changed here is not written "
+        "there, and sessions made here are unknown there."
+    ),
+    "ended by its id while both are at work": (
+        "While a process of the release before is at work: what staff or code ends by a session's "
+        "id or user ends here, if it was migrated, and goes on there."
+    ),
+    "saved there while it was migrated": (
+        "What a request of the release before saves is lost if it had read the session before it "
+        "was migrated, and saves it afterwards, or while a request here replaces the session key. "
+        "Under the cache engine, a session that was ended here by its id is then migrated again."
+    ),
+    "changed back": (
+        "What a process of the release before changes and changes back between two loads here is "
+        "not noticed."
+    ),
+    "the whole session is saved there": (
+        "Django's engines save the whole session: of two requests there at once, one puts back "
+        "what the other changed."
+    ),
 }

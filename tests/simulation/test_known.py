@@ -205,6 +205,62 @@ KNOWN = {
         actors=((Op("end"), Op("create", 0, "b")), (Op("load"),)),
         faults=(Fault((0, 0, 1), "lost"), Fault((1, 0, 5), "held", 0)),
     ),
+    "a save at the engine of before is overwritten by the mark there": Schedule(
+        actors=((Op("load", 1),), (Op("save", 1),)),
+        switches=(Switch((0, 0, 9), 1),),
+        previous="db",
+        old=(1,),
+    ),
+    "of two requests that migrate a session at once, one finds nothing": Schedule(
+        actors=((Op("load"),), (Op("load"),)),
+        switches=(Switch((0, 0, 5), 1),),
+        previous="db",
+    ),
+    "a login at the engine of before takes the mark along": Schedule(
+        actors=((Op("load"),), (Op("login"),)),
+        previous="db",
+        old=(1,),
+    ),
+    "a session is ended at the engine of before while its change is taken over": Schedule(
+        actors=((), (Op("load"), Op("save")), (Op("save"), Op("login"))),
+        switches=(Switch((1, 1, 1), 2), Switch((2, 1, 1), 1), Switch((1, 1, 3), 2)),
+        engine="cache",
+        previous="db",
+        old=(2,),
+    ),
+    "a session that was migrated and ended is migrated again": Schedule(
+        actors=((Op("load", 1),), (), (Op("save", 1, "b"), Op("end both", 1))),
+        switches=(Switch((0, 0, 2), 2),),
+        engine="cache",
+        previous="db",
+        old=(1,),
+    ),
+    "a session that is not there for a login goes on at the engine of before": Schedule(
+        actors=((Op("rotate", 1),), (Op("end", 1),)),
+        switches=(Switch((0, 0, 5), 1),),
+        engine="cache",
+        previous="db",
+    ),
+    "a migrated session is filled in after its end": Schedule(
+        actors=((Op("save"),), (Op("load"), Op("end both"))),
+        switches=(Switch((0, 0, 8), 1),),
+        processes=(0, 0),
+        writes="behind",
+        previous="db",
+    ),
+    "a migrated session is filled in after it was changed": Schedule(
+        actors=((Op("load"), Op("load")), (Op("save"),)),
+        switches=(Switch((0, 0, 1), 1), Switch((1, 0, 2), 0), Switch((0, 0, 9), 1)),
+        faults=(Fault((0, 0, 7), "slow", 2500),),
+        processes=(0, 0),
+        previous="db",
+    ),
+    "of two migrations of a session one is held up": Schedule(
+        actors=((Op("save"),), (Op("load"),)),
+        switches=(Switch((0, 0, 8), 1), Switch((1, 0, 9), 0)),
+        faults=(Fault((0, 0, 7), "held", 1),),
+        previous="db",
+    ),
 }
 
 

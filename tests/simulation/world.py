@@ -8,7 +8,7 @@ from typing import Any
 
 from django_elasticache_sessions.exceptions import SessionEnded, SessionStoreUnavailable
 
-from . import adapter
+from . import adapter, previous
 from .doing import OPERATIONS
 from .fates import Blocked, Killed, answer
 from .ledger import Ledger
@@ -23,6 +23,8 @@ _OF_VISITORS = (
     *("create", "rotate", "login", "logout"),
 )
 _ALL = {**OPERATIONS, **TRANSACTIONS}
+_OLD = {**dict.fromkeys(_ALL, previous.nothing), **previous.OPERATIONS}
+_ENGINES = "django.contrib.sessions.backends."
 _OPENING = (Op("login", 0), Op("create", 1))
 
 
@@ -78,18 +80,33 @@ class World:
         self.snapshot: Any = None
         self.log: list[str] = []
         self.trouble_seconds = -1000.0
-        self.has_had_trouble = self.has_database_failed = False
+        self.has_had_trouble = self.has_database_failed = self.has_previous_failed = False
         #: Whether both stores are there, and have been for a while.
         self.is_calm = False
         #: Whether everybody has had the time to notice everything.
         self.is_settled = False
         self._values = itertools.count(1)
         self.primary = stage.servers[0]
-        adapter.use_keys(is_new=False)
-        for op in _OPENING:
-            self.do(self.processes[0], op)
-        adapter.use_keys(is_new=True)
+        self.previous = (
+            schedule.previous and f"django.contrib.sessions.backends.{schedule.previous}"
+        )
+        self._open()
         self.pass_time(adapter.CALM_SECONDS)
+
+    def _open(self) -> None:
+        first = self.processes[0]
+        first.keys, first.is_old = adapter.OLDER, bool(self.previous)
+        for op in _OPENING:
+            self.do(first, op)
+        first.keys = adapter.NEWER
+        for number, process in enumerate(self.processes):
+            process.is_old = number in self.schedule.old
+            process.previous = "" if process.is_old else self.previous
+
+    @property
+    def ours(self) -> list[adapter.Process]:
+        """The processes with the engine that is simulated."""
+        return [process for process in self.processes if not process.is_old]
 
     # What the operations ask.
 
@@ -127,6 +144,8 @@ class World:
         self.has_had_trouble = True
         if kind == "cache":
             self.trouble_seconds = self.clock.seconds
+        elif kind == "previous":
+            self.has_previous_failed = True
         else:
             self.has_database_failed = self.ledger.has_database_failed = True
 
@@ -144,6 +163,7 @@ class World:
     def is_away(self, kind: str, actor: Actor) -> bool:
         """Tell whether a store is unreachable for an actor's process."""
         number = self.processes.index(actor.process) if actor.process in self.processes else 0
+        kind = "database" if kind == "previous" else kind
         return (kind, EVERYBODY) in self.away or (kind, number) in self.away
 
     # What the scheduler does.
@@ -181,7 +201,7 @@ class World:
             elif not actor.is_cut_off and (op.kind == "begin") <= (actor.transaction is None):
                 key = actor.cookies.get(op.visitor) or self.cookie_of(op.visitor)
                 actor.request = Request(self, actor, op, key, self.tick, self.clock.seconds)
-                actor.steps, actor.exchange = _ALL[op.kind](actor.request), 0
+                actor.steps, actor.exchange = _steps(actor.request), 0
                 self._enter(actor)
                 self._resume(actor)
                 if actor.steps is not None:
@@ -247,7 +267,7 @@ class World:
         """Tell whether something happened that makes a store unavailable."""
         if self.is_settled or not self.has_had_trouble:
             return not self.is_calm and self.is_settled
-        if self.has_database_failed or self.ledger.is_cache_alone:
+        if self.has_database_failed or self.has_previous_failed or self.ledger.is_cache_alone:
             return True
         if request.op.kind not in _OF_VISITORS:
             return True
@@ -297,7 +317,7 @@ class World:
         actor = Actor(-2, process, [op])
         request = Request(self, actor, op, key or self.cookie_of(op.visitor), self.tick)
         request.began_seconds = self.clock.seconds
-        actor.request, actor.steps = request, _ALL[op.kind](request)
+        actor.request, actor.steps = request, _steps(request)
         self._enter(actor)
         self._resume(actor)
         while actor.steps is not None:
@@ -310,3 +330,8 @@ class World:
         if seconds >= 1:
             for server in {self.primary, *(process.server for process in self.processes)}:
                 server.pass_time(seconds)
+
+
+def _steps(request: Request) -> Steps:
+    known = _OLD if request.actor.process.is_old else _ALL
+    return known[request.op.kind](request)
