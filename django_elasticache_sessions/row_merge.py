@@ -19,7 +19,7 @@ from .fields import loaded_name
 from .keys import stamp_of_key
 from .operations import PENDING_EXPIRY, PENDING_KEY, StoredSession
 from .row_servers import marking
-from .rows import Content, State, inserted, insertion
+from .rows import LATE_SECONDS, Content, State, inserted, insertion
 
 #: Stamps of removed fields that a row keeps; older ones become one.
 _MOST_REMOVED = 64
@@ -41,15 +41,24 @@ class Merged(NamedTuple):
 def merge(state: State | None, cached: StoredSession, ttl: int) -> Merged:
     """Merge what is pending in a hash into its row; `ttl` in seconds is that of the hash."""
     sid = cached.name.digest
+    # When the hash was read, and a day.
+    latest = cached.expires - ttl + LATE_SECONDS
     if state is None:
         first = Content(
-            sid, ttl, cached.created, cached.user_tag, cached.key, cached.fields, cached.clock
+            sid,
+            ttl,
+            cached.created,
+            cached.user_tag,
+            cached.key,
+            cached.fields,
+            cached.clock,
+            latest=latest,
         )
         return Merged(sid, 0, 1, has_newer=False, content=first)
     merging = _Merging(state, cached)
     for name, stamp in cached.pending.items():
         merging.take(name, stamp)
-    return merging.result(ttl)
+    return merging.result(ttl, latest)
 
 
 class _Merging:
@@ -94,7 +103,7 @@ class _Merging:
         removed = max(self.removed.get(name, 0), self.state.cleared)
         return max(removed, stamp_of(self.fields[name])) if name in self.fields else removed
 
-    def result(self, ttl: int) -> Merged:
+    def result(self, ttl: int, latest: int) -> Merged:
         row, sid = self.state.row, self.state.row.sid
         if not self.has_taken and not self.keeps_longer:
             return Merged(sid, row.version, row.version, self.has_newer, None)
@@ -108,6 +117,7 @@ class _Merging:
             max(row.clock, self.cached.clock),
             row.version + 1,
             *bounded(self.removed, self.state.cleared),
+            latest,
         )
         return Merged(sid, row.version, row.version + 1, self.has_newer, content)
 
@@ -139,8 +149,9 @@ def _write_all(
     connection: BaseDatabaseWrapper, merged: Sequence[Content], server: str
 ) -> set[bytes]:
     theirs = dialect_of(connection).excluded.format
-    columns = (*_REPLACED, "expires", "version")
-    sets = ", ".join(f"{name} = {theirs(name)}" for name in columns)
+    sets = ", ".join(f"{name} = {theirs(name)}" for name in (*_REPLACED, "version"))
+    expires = theirs("expires")
+    sets += f", expires = CASE WHEN {expires} = 0 THEN {{table}}.expires ELSE {expires} END"
     marked, of_marked = marking(server)
     query = (
         f"{insertion(connection, ended='FALSE', rows=len(merged))}"
@@ -165,16 +176,17 @@ def _write_one(connection: BaseDatabaseWrapper, content: Content, server: str) -
     marked, of_marked = marking(server)
     query = (
         f"UPDATE {{table}} SET {sets}, cache_stale = {marked}, saved = {{now}}, "
-        "expires = {now} + %s, version = %s "
+        "expires = CASE WHEN {now} < %s THEN {now} + %s ELSE expires END, version = %s "
         "WHERE sid = %s AND NOT is_ended AND version = %s"
     )
-    sid, fields, removed, cleared, tag, created, key, clock, version, ttl, _ = inserted(
+    sid, fields, removed, cleared, tag, created, key, clock, version, latest, ttl, _ = inserted(
         connection, content
     )
     replaced: list[Any] = [fields, removed, cleared, tag, created, key, clock]
     with connection.cursor() as cursor:
         cursor.execute(
-            sql(connection, query), [*replaced, *of_marked, ttl, version, sid, content.version - 1]
+            sql(connection, query),
+            [*replaced, *of_marked, latest, ttl, version, sid, content.version - 1],
         )
         return bool(cursor.rowcount == 1)
 

@@ -34,6 +34,9 @@ ENDED_SECONDS = 14 * 86_400
 NEVER = 2**53
 #: In one statement; SQLite may take no more than 32,766 parameters.
 _INSERTED_ROWS = 1000
+#: So many seconds late a statement may make a session, or put off its expiry.
+LATE_SECONDS = 86_400
+_NEVER = 1 << 60
 _COLUMNS = "sid, created, saved, expires, version, user_tag, validator, clock, fields"
 
 
@@ -62,7 +65,10 @@ class State(NamedTuple):
 
 
 class Content(NamedTuple):
-    """What a row is to hold; `ttl` in seconds, `created` in microseconds since the epoch."""
+    """What a row is to hold; `ttl` in seconds, `created` in microseconds since the epoch.
+
+    A statement that arrives after `latest`, in seconds since the epoch, gives the session no life.
+    """
 
     sid: bytes
     ttl: int
@@ -74,6 +80,7 @@ class Content(NamedTuple):
     version: int = 1
     removed: Mapping[str, int] = {}
     cleared: int = 0
+    latest: int = _NEVER
 
 
 class Patch(NamedTuple):
@@ -360,9 +367,13 @@ def ended_seconds() -> int:
 
 
 def insertion(connection: BaseDatabaseWrapper, *, ended: str, rows: int = 1) -> str:
-    """Return the start of an INSERT, whose parameters are those of `inserted`."""
+    """Return the start of an INSERT, whose parameters are those of `inserted`.
+
+    One that arrives a day late may find no tombstone any more: what it makes has expired.
+    """
     json = dialect_of(connection).json
-    row = f"(%s, {json}, {json}, %s, %s, %s, %s, %s, %s, {{now}} + %s, %s, {{now}}, {ended})"
+    expires = "CASE WHEN {now} < %s THEN {now} + %s ELSE 0 END"
+    row = f"(%s, {json}, {json}, %s, %s, %s, %s, %s, %s, {expires}, %s, {{now}}, {ended})"
     return (
         "INSERT INTO {table} (sid, fields, removed, cleared, user_tag, created, validator, clock, "
         "version, expires, cache_stale, saved, is_ended) VALUES " + ", ".join([row] * rows)
@@ -370,7 +381,10 @@ def insertion(connection: BaseDatabaseWrapper, *, ended: str, rows: int = 1) -> 
 
 
 def inserted(
-    connection: BaseDatabaseWrapper, new: Content, *, cache_stale: bool = False
+    connection: BaseDatabaseWrapper,
+    new: Content,
+    *,
+    cache_stale: bool = False,
 ) -> list[Any]:
     """Return the parameters of one row of an INSERT."""
     return [
@@ -383,6 +397,7 @@ def inserted(
         new.key,
         new.clock,
         new.version,
+        new.latest,
         new.ttl,
         cache_stale or None,
     ]

@@ -93,6 +93,9 @@ class Adoption(Saving):
             return self._without_store(problem)
         if since is None:
             is_there = time.time() >= expires
+        elif not self._remembers_ends and since.found.created not in (None, stored.created):
+            # What was taken over has ended here; this one came late.
+            is_there = False
         else:
             is_there = not since or (yield from self._take(since, data, stored))
         if is_there:

@@ -7,7 +7,7 @@ from typing import Any
 
 from . import adapter, calls
 from .ledger import USER_FIELD, SignOut
-from .promises import End, Key, Login, Promise, State, Write
+from .promises import End, Key, Login, Promise, Renewal, State, Write
 from .requests import Request, Steps
 
 USER = "1"
@@ -242,6 +242,7 @@ def _saved(request: Request, store: Any) -> Steps:
     key = request.key
     assert key is not None
     request.what = "save"
+    request.renew(key)
     mark = request.mark()
     yield from store._save(False)
     request.ledger.check_accepted(key, "save", request.reading(mark))
@@ -249,6 +250,7 @@ def _saved(request: Request, store: Any) -> Steps:
 
 def _saved_first(request: Request, store: Any, user: str = "") -> Steps:
     made = request.promise(Promise)
+    renewal = request.promise(Renewal, seconds=request.world.clock.seconds)
     field, value = request.op.field, request.world.new_value()
     store[field] = value
     write = request.promise(Write, value=value)
@@ -261,6 +263,7 @@ def _saved_first(request: Request, store: Any, user: str = "") -> Steps:
     yield from store._save(False)
     key = request.ledger.add_session(store.session_key, made)
     key.session.fields[field] = [write]
+    key.session.renewals.append(renewal)
     for other in {"a", "b"} - {field}:
         key.session.fields[other] = [none]
     if login:
@@ -274,6 +277,7 @@ def _rotated(request: Request, store: Any) -> Steps:
     assert old is not None
     request.what = "rotation"
     mark = request.mark()
+    request.renew(old)
     departure = request.promise(Promise, old.left)
     own = list(request.promises)
     is_anonymous = USER_FIELD not in store._session_cache

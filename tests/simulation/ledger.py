@@ -11,6 +11,11 @@ from typing import Any
 from .promises import NOBODY, End, Key, Login, Promise, Session, State, Transaction, Write
 from .rules import RULES
 
+#: How long a session lives after a save, and how far from each other clocks may be.
+AGE_SECONDS = 1_209_600
+#: So much longer it may live where its row was written late.
+LATE_SECONDS = 86_400
+CLOCKS_SECONDS = 120
 USER_FIELD = "_auth_user_id"
 _WAITING = "waiting in the cache"
 _ENDED_HERE = "ended by its id while both are at work"
@@ -30,6 +35,8 @@ class Reading:
 
     began: float
     ended: float
+    began_seconds: float = 0
+    ended_seconds: float = 0
     reader: int = NOBODY
     #: The cache answered nothing.
     is_row_alone: bool = False
@@ -154,7 +161,22 @@ class Ledger:
                 continue
             if promise.is_possible(reading.ended, reading.reader):
                 return True
-        return False
+        return self.may_be_expired(session, reading)
+
+    def may_be_expired(self, session: Session, reading: Reading) -> bool:
+        """Tell whether a session may be missing because of its age."""
+        lives = [
+            renewal.seconds
+            for renewal in session.renewals
+            if renewal.seconds + AGE_SECONDS - CLOCKS_SECONDS <= reading.ended_seconds
+            or self._must_be_there(renewal, reading)
+        ]
+        return bool(lives) and max(lives) + AGE_SECONDS - CLOCKS_SECONDS <= reading.ended_seconds
+
+    def _must_be_expired(self, session: Session, reading: Reading) -> bool:
+        lives = [one.until_seconds for one in session.renewals if one.state is not State.UNDONE]
+        late = max(lives, default=math.inf) + AGE_SECONDS + LATE_SECONDS
+        return late + CLOCKS_SECONDS <= reading.began_seconds
 
     def must_be_dead(self, key: Key, reading: Reading) -> str:
         """Tell why a session has to be missing under a key; nothing if it has not."""
@@ -167,6 +189,8 @@ class Ledger:
         for left in key.left:
             if left.is_certain(began, reader) and self._must_be_there(left, reading):
                 return "rotated away"
+        if self._must_be_expired(key.session, reading):
+            return "expired"
         made = key.made.transaction
         if key.made.state is State.UNDONE or (made and made.state is State.UNDONE):
             return "rolled back"

@@ -105,19 +105,28 @@ class Login(Promise):
 
 
 @dataclass(eq=False, slots=True)
+class Renewal(Promise):
+    """A session's expiry is put off; when it was begun, and when it was answered, in seconds."""
+
+    seconds: float = 0
+    until_seconds: float = math.inf
+
+
+@dataclass(eq=False, slots=True)
 class Session:
     """A session, whatever its session keys."""
 
     fields: dict[str, list[Write]] = field(default_factory=dict)
     ends: list[End] = field(default_factory=list)
     logins: list[Login] = field(default_factory=list)
+    renewals: list[Renewal] = field(default_factory=list)
     #: Began as what may or may not be another one: nothing of it has to be there.
     is_vague: bool = False
 
     def promises(self) -> list[Promise]:
         """Return everything but what belongs to a key."""
         writes = [write for of_field in self.fields.values() for write in of_field]
-        return [*writes, *self.ends, *self.logins]
+        return [*writes, *self.ends, *self.logins, *self.renewals]
 
 
 @dataclass(eq=False, slots=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import adapter
 from .ledger import Ledger, Reading
-from .promises import Key, Promise, State, Transaction
+from .promises import Key, Promise, Renewal, State, Transaction
 
 if TYPE_CHECKING:
     from .schedule import Op
@@ -59,11 +59,18 @@ class Request:
             into.append(made)
         return made
 
+    def renew(self, key: Key) -> None:
+        """Begin to put off a session's expiry."""
+        renewals = key.session.renewals
+        self.promise(Renewal, renewals, seconds=self.world.clock.seconds)
+
     def acknowledge(self) -> None:
         """Have everything that was begun be done."""
         is_superseded = self.actor.process.server is not self.world.primary
         for promise in self.promises:
             self.ledger.acknowledge(promise, self.now, is_superseded=is_superseded)
+            if isinstance(promise, Renewal):
+                promise.until_seconds = self.world.clock.seconds
 
     def give_up(self) -> None:
         """Have everything that was begun be unknown."""
@@ -81,6 +88,8 @@ class Request:
         return Reading(
             began=began,
             ended=self.now,
+            began_seconds=seconds,
+            ended_seconds=self.world.clock.seconds,
             reader=self.actor.index,
             is_row_alone=exchanges == self.cache_exchanges
             or adapter.is_led_astray(self.actor.process),

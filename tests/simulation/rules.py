@@ -15,9 +15,9 @@ RULES = {
         "write-behind) is lost with the cache until it has been brought into the database."
     ),
     "waiting out of reach": (
-        "While the cache is unreachable, a session that waits in it for the database, or one that "
-        "is asked for under a session key which was replaced, may be unavailable (HTTP 503): "
-        "nobody can tell what the cache holds."
+        "While the cache is unreachable, a session that waits in it for the database, or has "
+        "expired in the row, or is asked for under a session key which was replaced, may be "
+        "unavailable (HTTP 503): nobody can tell what the cache holds."
     ),
     "row alone": (
         "A process that cannot reach the cache reads the row, which lacks what waits in the cache."

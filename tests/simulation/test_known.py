@@ -255,6 +255,20 @@ KNOWN = {
         processes=(0, 0),
         previous="db",
     ),
+    "a session that has expired comes back with a late INSERT": Schedule(
+        actors=((Op("purge", 1, "b"), Op("login", 1)), (Op("create", 1, "b"),)),
+        switches=(Switch((0, 0, 0), 1), Switch((1, 0, 2), 0), Switch((0, 1, 5), 1)),
+        faults=(
+            Fault((1, 0, 0), "held", 1),
+            Fault((1, 0, 2), "jump", 2_700_000),
+            Fault((0, 1, 7), "jump", 1_300_000),
+        ),
+    ),
+    "a process that stood still fills in a session that has expired": Schedule(
+        actors=((Op("end for user", 0, "b"), Op("touch")), (Op("create"),)),
+        switches=(Switch((0, 0, 4), 1),),
+        faults=(Fault((1, 0, 4), "jump", 2_700_000),),
+    ),
     "of two migrations of a session one is held up": Schedule(
         actors=((Op("save"),), (Op("load"),)),
         switches=(Switch((0, 0, 8), 1), Switch((1, 0, 9), 0)),

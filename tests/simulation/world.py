@@ -272,8 +272,13 @@ class World:
         if request.op.kind not in _OF_VISITORS:
             return True
         key = request.key
-        is_unclear = self.ledger.waits(key) or (key is not None and bool(key.left))
+        is_unclear = key is not None and (bool(key.left) or self._may_be_expired(request, key))
+        is_unclear = is_unclear or self.ledger.waits(key)
         return is_unclear and self.ledger.allows("waiting out of reach")
+
+    def _may_be_expired(self, request: Request, key: Key) -> bool:
+        reading = request.reading((request.began, request.began_seconds, -1))
+        return self.ledger.may_be_expired(key.session, reading)
 
     def undo(self, actor: Actor) -> None:
         """Roll back an actor's transaction, as a view that fails does."""
