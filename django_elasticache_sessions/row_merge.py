@@ -6,6 +6,7 @@ handing over twice, late or in another order changes nothing that a newer write 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -149,21 +150,21 @@ def _write_all(
     connection: BaseDatabaseWrapper, merged: Sequence[Content], server: str
 ) -> set[bytes]:
     theirs = dialect_of(connection).excluded.format
-    sets = ", ".join(f"{name} = {theirs(name)}" for name in (*_REPLACED, "version"))
-    expires = theirs("expires")
-    sets += f", expires = CASE WHEN {expires} = 0 THEN {{table}}.expires ELSE {expires} END"
+    columns = (*_REPLACED, "expires", "version")
+    sets = ", ".join(f"{name} = {theirs(name)}" for name in columns)
     marked, of_marked = marking(server)
     query = (
         f"{insertion(connection, ended='FALSE', rows=len(merged))}"
         f"{dialect_of(connection).on_conflict}{sets}, saved = {theirs('saved')}, "
         f"cache_stale = {marked} "
         f"WHERE NOT {{table}}.is_ended AND {{table}}.version = {theirs('version')} - 1 "
-        "RETURNING sid"
+        f"AND {theirs('expires')} > 0 RETURNING sid, expires"
     )
     parameters = [word for content in merged for word in inserted(connection, content)]
     with connection.cursor() as cursor:
         cursor.execute(sql(connection, query), [*parameters, *of_marked])
-        return {bytes.fromhex(sid) for (sid,) in cursor.fetchall()}
+        # One that came too late has made a row without life, which the next one replaces.
+        return {bytes.fromhex(sid) for sid, expires in cursor.fetchall() if expires}
 
 
 def _write_one(connection: BaseDatabaseWrapper, content: Content, server: str) -> bool:
@@ -176,8 +177,8 @@ def _write_one(connection: BaseDatabaseWrapper, content: Content, server: str) -
     marked, of_marked = marking(server)
     query = (
         f"UPDATE {{table}} SET {sets}, cache_stale = {marked}, saved = {{now}}, "
-        "expires = CASE WHEN {now} < %s THEN {now} + %s ELSE expires END, version = %s "
-        "WHERE sid = %s AND NOT is_ended AND version = %s"
+        "expires = {now} + %s, version = %s "
+        "WHERE sid = %s AND NOT is_ended AND version = %s AND {now} < %s"
     )
     sid, fields, removed, cleared, tag, created, key, clock, version, latest, ttl, _ = inserted(
         connection, content
@@ -186,7 +187,7 @@ def _write_one(connection: BaseDatabaseWrapper, content: Content, server: str) -
     with connection.cursor() as cursor:
         cursor.execute(
             sql(connection, query),
-            [*replaced, *of_marked, latest, ttl, version, sid, content.version - 1],
+            [*replaced, *of_marked, ttl, version, sid, content.version - 1, latest],
         )
         return bool(cursor.rowcount == 1)
 
@@ -196,7 +197,7 @@ def _insert(connection: BaseDatabaseWrapper, content: Content) -> bool:
     try:
         with connection.cursor() as cursor:
             cursor.execute(query, inserted(connection, content))
-            return True
+            return time.time() < content.latest
     except IntegrityError:
         return False
 

@@ -8,6 +8,7 @@ until the cache was told after the commit.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -202,7 +203,7 @@ def create(connection: BaseDatabaseWrapper, new: Content) -> Written:
     try:
         with connection.cursor() as cursor:
             cursor.execute(query, inserted(connection, new, cache_stale=cache_stale))
-            is_new = cursor.rowcount == 1
+            is_new = cursor.rowcount == 1 and time.time() < new.latest
     except IntegrityError:
         # MySQL has no way to leave out a row that is there, and nothing else.
         pass

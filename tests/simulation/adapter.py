@@ -122,7 +122,7 @@ class Process:
         self._alias = alias
         self.server = server
         self._drivers: dict[int, CollectingDriver] = {}
-        self.homes = homes.Homes(alias)
+        self.homes = homes.Homes(alias, is_single=True)
         self.ahead_seconds = 0.0
         #: Which keys it has, see `configure`; which engine of before it has, or knows of.
         self.keys, self.previous = NEWER, ""
@@ -131,16 +131,22 @@ class Process:
         #: Whether the database failed it when last asked.
         self.is_without_database = False
 
-    def begin(self, server: Server) -> None:
+    def begin(self, server: Server, *, is_known: bool = True) -> None:
         """Be a new process, over connections that are there already."""
         self.server = server
-        self.homes = homes.Homes(self._alias)
-        # It has met the server that everybody begins with.
-        self.homes.standings[_origin(server)] = Standing(1, is_superseded=False)
+        self.homes = homes.Homes(self._alias, is_single=True)
+        if is_known:
+            # It has met the server that everybody begins with.
+            self.homes.standings[_origin(server)] = Standing(1, is_superseded=False)
         self.ahead_seconds = 0.0
         self.is_without_database = False
         for driver in self._drivers.values():
             driver.collected = None
+        self.reconnect()
+
+    def reconnect(self) -> None:
+        """Have its connections be new ones, as after their server was made a replica."""
+        for driver in self._drivers.values():
             for line in driver._idle:
                 line.origin = type(line.origin)()
 

@@ -154,8 +154,11 @@ def _signed_out(request: Request, kept: Key | None) -> Steps:
     reader = request.actor.index
     for session, is_certain in ledger.sessions_of(USER, began, reader):
         if kept is None or session is not kept.session:
+            is_halfway = any(end.state is State.UNKNOWN for end in session.ends)
             promise = request.promise(End, session.ends, by="end_for_user")
-            if not is_certain:
+            is_missed = request.world.mover is not None and is_halfway
+            is_missed = is_missed and ledger.allows("killed during a logout")
+            if not is_certain or is_missed:
                 promise.state, promise.done = State.UNKNOWN, request.now
     promised = {id(session) for session, _ in ledger.sessions_of(USER, began, reader)}
     count = yield from calls.end_for_user(USER, kept and kept.text)

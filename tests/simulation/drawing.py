@@ -54,6 +54,7 @@ THEMES = {
         4, ("snapshot", "snapshot", "restore", "promote", "empty", "evict", "jump"), _STAFF
     ),
     "split": Theme(2, ("split", "split", "join", "jump"), ("end", "logout")),
+    "moves": Theme(4, ("move", "move", "move", "split", "join", "jump"), ("synchronize", "prune")),
     "clocks": Theme(3, ("ahead", "ahead", *_EXCHANGE_FAULTS), _STAFF),
     "transactions": Theme(1, (*FATES, "jump", "evict"), has_transactions=True),
     "migration": Theme(2, (*_EXCHANGE_FAULTS, "evict"), _STAFF, has_previous=True),
@@ -129,7 +130,7 @@ class Drawn:
     def _value(self, kind: str) -> int:
         if kind == "jump":
             return self._rng.choice(self._jumps)
-        if kind in ("split", "evict", "ahead"):
+        if kind in ("split", "move", "evict", "ahead"):
             return self._rng.randrange(2 if kind == "evict" else self._processes)
         if kind.endswith(("away", "back")):
             return self._rng.randrange(-1, self._processes)

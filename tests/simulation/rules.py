@@ -33,6 +33,11 @@ RULES = {
         "A logout that belongs to a session key which a rotation has replaced in the meantime ends "
         "nothing."
     ),
+    "killed during a logout": (
+        "If a process is killed during a logout, which was then never confirmed, the session stays "
+        "usable. A process that uses another cache meanwhile does not find it when it ends all "
+        "sessions of the user."
+    ),
     "not written there": (
         "While a process of the release before is at work: what is changed here is not written "
         "there, and sessions made here are unknown there."

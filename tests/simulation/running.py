@@ -147,6 +147,10 @@ def _settle(world: World) -> None:
     events.EVENTS["join"](world, 0)
     world.away.clear()
     world.pass_time(adapter.CALM_SECONDS)
+    if world.mover:
+        # Another process of its release begins.
+        world.restart(world.mover, world.primary)
+        world.do(world.mover, Op("load"))
     world.is_settled = True
     _look(world, " afterwards", world.ours)
     if world.stage.engine == "cached_db" and world.stage.writes == "through":

@@ -32,6 +32,7 @@ EVENTS = (
     "restore",
     "promote",
     "split",
+    "move",
     "join",
     "release",
     "ahead",

@@ -269,6 +269,29 @@ KNOWN = {
         switches=(Switch((0, 0, 4), 1),),
         faults=(Fault((1, 0, 4), "jump", 2_700_000),),
     ),
+    "a cache that nobody used for a while is used again as it was": Schedule(
+        actors=((), (Op("load", 0, "b"), Op("load")), (Op("save", 0, "b"),)),
+        faults=(Fault((1, 0, 2), "move", 1), Fault((2, 0, 1), "jump", 90_000)),
+    ),
+    "a primary that nobody had met was superseded twice": Schedule(
+        actors=((Op("save"),), (Op("end others"), Op("load", 0, "b")), (Op("logout"),)),
+        faults=(Fault((0, 0, 3), "split", 0), Fault((1, 0, 2), "split", 1)),
+        processes=(0, 0, 1),
+        writes="behind",
+    ),
+    "marks are brought up to date for ever at a cache that was left": Schedule(
+        actors=((Op("synchronize"),), (Op("end for user", 1),), (Op("save", 1),)),
+        switches=(Switch((0, 0, 1), 1), Switch((1, 0, 4), 2), Switch((2, 0, 4), 0)),
+        faults=(Fault((1, 0, 1), "move", 2),),
+        writes="behind",
+    ),
+    "a creation that arrives too late makes a row without life": Schedule(
+        actors=((Op("end both", 1, "b"), Op("load", 1)), (Op("login"),)),
+        switches=(Switch((0, 0, 7), 1), Switch((1, 0, 7), 0)),
+        faults=(Fault((1, 0, 0), "move", 0), Fault((0, 1, 2), "jump", 90_000)),
+        processes=(0, 0),
+        writes="behind",
+    ),
     "of two migrations of a session one is held up": Schedule(
         actors=((Op("save"),), (Op("load"),)),
         switches=(Switch((0, 0, 8), 1), Switch((1, 0, 9), 0)),

@@ -23,6 +23,7 @@ _MET = {
     "lost with the cache": ("cache", "through", "cache"),
     "two rotations": ("cached_db", "through", "calm"),
     "an end under an old key": ("cached_db", "through", "calm"),
+    "killed during a logout": ("cached_db", "through", "moves"),
     "not written there": ("cached_db", "through", "migration"),
     "ended by its id while both are at work": ("cached_db", "through", "migration"),
     "saved there while it was migrated": ("cached_db", "through", "migration"),
@@ -32,6 +33,10 @@ _MET = {
 _MOST = 400
 #: Those that are met too seldom.
 _GIVEN = {
+    "killed during a logout": Schedule(
+        actors=((Op("logout", 0, "b"), Op("end for user")), (Op("load", 1),)),
+        faults=(Fault((0, 0, 4), "move", 0), Fault((1, 0, 0), "move", 0)),
+    ),
     "saved there while it was migrated": Schedule(
         actors=((Op("load", 1),), (Op("save", 1),)),
         switches=(Switch((0, 0, 0), 1), Switch((1, 0, 1), 0)),

@@ -10,18 +10,16 @@ from django_elasticache_sessions.exceptions import SessionEnded, SessionStoreUna
 
 from . import adapter, previous
 from .doing import OPERATIONS
+from .excuses import may_be_unavailable
 from .fates import Blocked, Killed, answer
 from .ledger import Ledger
 from .promises import Key, State, Transaction
 from .requests import Request, Steps
 from .schedule import EVERYBODY, At, Fault, Op, Schedule
+from .servers import Server
 from .stage import Stage
 from .transactions import TRANSACTIONS
 
-_OF_VISITORS = (
-    *("load", "save", "remove", "replace", "touch"),
-    *("create", "rotate", "login", "logout"),
-)
 _ALL = {**OPERATIONS, **TRANSACTIONS}
 _OLD = {**dict.fromkeys(_ALL, previous.nothing), **previous.OPERATIONS}
 _ENGINES = "django.contrib.sessions.backends."
@@ -87,6 +85,10 @@ class World:
         self.is_settled = False
         self._values = itertools.count(1)
         self.primary = stage.servers[0]
+        #: The primary before the last failover.
+        self.demoted: Server | None = None
+        #: The process that was restarted last, whose settings are in force once it is at work.
+        self.mover: adapter.Process | None = None
         self.previous = (
             schedule.previous and f"django.contrib.sessions.backends.{schedule.previous}"
         )
@@ -253,7 +255,7 @@ class World:
                 request.ledger.check_refused(request.key, request.what, reading, request.promises)
         elif not isinstance(error, SessionStoreUnavailable):
             request.ledger.violated(f"{request.op.kind} raises {type(error).__name__}", str(error))
-        elif not self.may_be_unavailable(request):
+        elif not may_be_unavailable(self, request):
             when = (
                 "when all is well"
                 if self.is_calm
@@ -262,23 +264,6 @@ class World:
                 else "without a fault"
             )
             request.ledger.violated(f"{request.op.kind} is unavailable {when}", str(error))
-
-    def may_be_unavailable(self, request: Request) -> bool:
-        """Tell whether something happened that makes a store unavailable."""
-        if self.is_settled or not self.has_had_trouble:
-            return not self.is_calm and self.is_settled
-        if self.has_database_failed or self.has_previous_failed or self.ledger.is_cache_alone:
-            return True
-        if request.op.kind not in _OF_VISITORS:
-            return True
-        key = request.key
-        is_unclear = key is not None and (bool(key.left) or self._may_be_expired(request, key))
-        is_unclear = is_unclear or self.ledger.waits(key)
-        return is_unclear and self.ledger.allows("waiting out of reach")
-
-    def _may_be_expired(self, request: Request, key: Key) -> bool:
-        reading = request.reading((request.began, request.began_seconds, -1))
-        return self.ledger.may_be_expired(key.session, reading)
 
     def undo(self, actor: Actor) -> None:
         """Roll back an actor's transaction, as a view that fails does."""
@@ -301,9 +286,7 @@ class World:
         request.give_up()
         if killed.is_process:
             actor.process.begin(actor.process.server)
-            for other in self.actors:
-                if other is not actor and other.process is actor.process and other.steps:
-                    self._die(other, Killed(is_process=False))
+            self._cut_off(actor.process, actor)
         if actor.transaction is None:
             self.stage.hang_up(actor.index)
             actor.around = None
@@ -316,6 +299,20 @@ class World:
             if is_commit:
                 actor.is_cut_off = False
         self._leave(actor)
+
+    def _cut_off(self, process: adapter.Process, but: Actor | None = None) -> None:
+        for other in self.actors:
+            if other is not but and other.process is process and other.steps:
+                self._die(other, Killed(is_process=False))
+
+    def restart(self, process: adapter.Process, server: Server) -> None:
+        """Have a process end, and one begin that is led to a server which it does not know."""
+        self._cut_off(process)
+        process.begin(server, is_known=False)
+
+    def other(self, server: Server) -> Server:
+        """Return the server that this one is not."""
+        return next(one for one in self.stage.servers if one is not server)
 
     def do(self, process: adapter.Process, op: Op, key: Key | None = None) -> Request:
         """Do a whole operation at once, beside the schedule."""
@@ -333,7 +330,7 @@ class World:
         """Have time pass, for the servers too."""
         self.clock.seconds += seconds
         if seconds >= 1:
-            for server in {self.primary, *(process.server for process in self.processes)}:
+            for server in self.stage.servers:
                 server.pass_time(seconds)
 
 
