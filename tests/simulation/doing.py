@@ -50,8 +50,9 @@ def replace(request: Request) -> Steps:
     store.clear()
     if user is not None:
         store[USER_FIELD] = user
+    values = {USER_FIELD: user, request.op.field: request.world.new_value()}
     for name in {*request.key.session.fields, request.op.field}:
-        value = request.world.new_value() if name == request.op.field else None
+        value = values.get(name)
         writes = request.key.session.fields.setdefault(name, [])
         request.promise(Write, writes, value=value, read=request.loaded_at)
         if value is not None:
@@ -93,7 +94,7 @@ def login(request: Request) -> Steps:
     assert request.key is not None
     promise = request.promise(Login, request.key.session.logins, user=USER)
     request.ledger.note_login(request.key.session, promise.began)
-    store[USER_FIELD] = USER
+    store[USER_FIELD] = _written(request, USER, USER_FIELD)
     store[request.op.field] = _written(request, request.world.new_value())
     yield from _saved(request, store)
 
@@ -234,9 +235,9 @@ def _opened(request: Request) -> Steps:
     return None if found is None else store
 
 
-def _written(request: Request, value: Any) -> Any:
+def _written(request: Request, value: Any, name: str = "") -> Any:
     assert request.key is not None
-    writes = request.key.session.fields.setdefault(request.op.field, [])
+    writes = request.key.session.fields.setdefault(name or request.op.field, [])
     request.promise(Write, writes, value=value, read=request.loaded_at)
     return value
 
@@ -258,14 +259,16 @@ def _saved_first(request: Request, store: Any, user: str = "") -> Steps:
     store[field] = value
     write = request.promise(Write, value=value)
     none = request.promise(Write, value=None)
+    whose = request.promise(Write, value=user or None)
     login = request.promise(Login, user=user) if user else None
     # It goes into the row with its session.
-    write.is_safe = none.is_safe = not (
+    write.is_safe = none.is_safe = whose.is_safe = not (
         request.ledger.is_cache_alone or request.ledger.has_database_failed
     )
     yield from store._save(False)
     key = request.ledger.add_session(store.session_key, made)
     key.session.fields[field] = [write]
+    key.session.fields[USER_FIELD] = [whose]
     key.session.renewals.append(renewal)
     for other in {"a", "b"} - {field}:
         key.session.fields[other] = [none]

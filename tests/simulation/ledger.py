@@ -224,8 +224,7 @@ class Ledger:
                 self.violated(f"a dead session is read ({reason})", f"{key.text[:6]} at {reading}")
             return
         for name in (*key.session.fields, *(found.keys() - key.session.fields.keys())):
-            if name != USER_FIELD:
-                self._check_value(key, name, found.get(name), reading)
+            self._check_value(key, name, found.get(name), reading)
 
     def _check_value(self, key: Key, name: str, value: Any, reading: Reading) -> None:
         writes = key.session.fields.get(name, [])
