@@ -563,7 +563,8 @@ def reconcile(homes: Homes, *, most_batches: int | None = None) -> Operation[int
     mended, batches = 0, 0
     while True:
         try:
-            if not batches:
+            # Marks stay where another server has become the cache meanwhile.
+            if batches != 1:
                 yield from _look_at_servers(homes)
             found = yield from ask_database(homes, row_upkeep.stale, _BATCH)
         except DatabaseUnavailable:

@@ -13,7 +13,8 @@ from .conf import get_configuration
 from .drivers import sync
 from .exceptions import SessionNotSerializable, SessionStoreUnavailable, SessionTooLarge
 from .keys import is_session_key
-from .previous import Found, make_source
+from .marks import Found
+from .previous import make_source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -141,7 +141,10 @@ class StoredSession(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class NewSession:
-    """What a new session is made of; `ttl` in seconds, `created` in microseconds."""
+    """What a new session is made of; `ttl` in seconds, `created` in microseconds.
+
+    `is_known` where others have its session key already.
+    """
 
     ttl: int
     created: int
@@ -149,6 +152,7 @@ class NewSession:
     key: str
     fields: dict[str, bytes]
     stamp: int
+    is_known: bool = False
 
     def words(self) -> tuple[Word, ...]:
         """Return it as arguments of a script."""

@@ -6,13 +6,11 @@ sessions as they were. A session that ends here is deleted there.
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
-from hashlib import sha256
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -25,14 +23,12 @@ from django.utils import timezone
 
 from .exceptions import SessionStoreUnavailable
 from .keys import SESSION_KEY_MIN_LENGTH
+from .marks import Found, Since
 from .texts import Text
 
 T = TypeVar("T")
 
-#: The key of a session's data that tells that it was taken over; has a digest of each value that
-#: is known here, by its key.
-MARK = "_taken_over_by_django_elasticache_sessions"
-_DIGEST_CHARACTERS = 16
+_MARK_ATTEMPTS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,46 +54,6 @@ class Ask(Generic[T]):
             ) from None
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A session as another engine has it; `seconds_left` of its life."""
-
-    source: Source
-    session_key: str = field(repr=False)
-    data: dict[str, Any] = field(repr=False)
-    seconds_left: int
-
-    def mark(self) -> bool:
-        """Note there that it was taken over, without a longer life; `False` when it is gone."""
-        marked = {**self.data, MARK: _digests(self.data)}
-        return self.source.rewrite(self.session_key, marked, self.seconds_left)
-
-
-@dataclass(frozen=True, slots=True)
-class Since:
-    """What was done to a session by the other engine since it was taken over."""
-
-    found: Found
-    changed: dict[str, Any] = field(repr=False)
-    removed: tuple[str, ...]
-    is_marked: bool
-
-    def __bool__(self) -> bool:
-        return bool(self.changed or self.removed or not self.is_marked)
-
-    @classmethod
-    def of(cls, found: Found) -> Since:
-        """Compare with the digests that its mark has; without a mark, nothing can be told."""
-        data = dict(found.data)
-        known = data.pop(MARK, None)
-        found = replace(found, data=data)
-        if not isinstance(known, dict):
-            return cls(found, {}, (), is_marked=False)
-        digests = _digests(data)
-        changed = {key: data[key] for key in data if known.get(key) != digests[key]}
-        return cls(found, changed, tuple(known.keys() - digests.keys()), is_marked=True)
-
-
 class Source(ABC):
     """Another engine; raises what that raises."""
 
@@ -109,7 +65,7 @@ class Source(ABC):
     def find(self, session_key: str) -> Found | None:
         """Return a session that lives there and was not taken over yet."""
         found = self.read(session_key)
-        return None if found is None or MARK in found.data else found
+        return None if found is None or found.known is not None else found
 
     def read(self, session_key: str) -> Found | None:
         """Return a session that lives there, taken over or not."""
@@ -118,7 +74,7 @@ class Source(ABC):
         if store.session_key is None or not data:
             return None
         seconds_left = self.seconds_left(store, data)
-        return Found(self, session_key, data, seconds_left) if seconds_left > 0 else None
+        return Found.read(self, session_key, data, seconds_left) if seconds_left > 0 else None
 
     def end(self, session_key: str) -> None:
         """Delete a session there."""
@@ -132,9 +88,17 @@ class Source(ABC):
     def seconds_left(self, store: Any, data: dict[str, Any]) -> int:
         """Return the seconds that a loaded session has left."""
 
-    @abstractmethod
+    def mark(self, found: Found, created: int) -> bool:
+        """See Found.mark(). What was saved there since stays, and is seen at the next load."""
+        now = self.read(found.session_key)
+        marked = found.marked(now, created) if now else None
+        if now is None or marked is None:
+            return False
+        return self.rewrite(found.session_key, marked, now.seconds_left)
+
     def rewrite(self, session_key: str, data: dict[str, Any], seconds: int) -> bool:
         """Replace a session's data; `False` when it is gone."""
+        raise NotImplementedError
 
     @abstractmethod
     def session_keys(self, batch_size: int) -> Iterator[str]:
@@ -146,25 +110,31 @@ class InDatabase(Source):
 
     def read(self, session_key: str) -> Found | None:
         """See Source.read()."""
-        store = self.open()
         row = self._rows().filter(session_key=session_key).first()
-        if row is None:
-            return None
-        data = store.decode(row.session_data)
-        if not data:
-            return None
-        return Found(self, session_key, data, _seconds_until(row.expire_date))
+        found = self._found(row) if row else None
+        return found if found and (found.data or found.known) else None
+
+    def _found(self, row: Any) -> Found:
+        data = self.open().decode(row.session_data)
+        return Found.read(self, row.session_key, data, _seconds_until(row.expire_date))
 
     def seconds_left(self, store: Any, data: dict[str, Any]) -> int:
         """See Source.seconds_left()."""
         raise NotImplementedError
 
-    def rewrite(self, session_key: str, data: dict[str, Any], seconds: int) -> bool:
-        """See Source.rewrite()."""
-        text = self.open().encode(data)
-        count = self._rows().filter(session_key=session_key).update(session_data=text)
-        self._forget_cached(session_key)
-        return bool(count)
+    def mark(self, found: Found, created: int) -> bool:
+        """See Source.mark()."""
+        rows = self._rows().filter(session_key=found.session_key)
+        for _ in range(_MARK_ATTEMPTS):
+            row = rows.first()
+            marked = found.marked(self._found(row), created) if row else None
+            if row is None or marked is None:
+                return False
+            text = self.open().encode(marked)
+            if rows.filter(session_data=row.session_data).update(session_data=text):
+                self._forget_cached(found.session_key)
+                return True
+        raise SessionStoreUnavailable(Text("The session kept changing while it was saved."))
 
     def session_keys(self, batch_size: int) -> Iterator[str]:
         """See Source.session_keys()."""
@@ -323,11 +293,11 @@ def make_source(engine: str, cache_alias: str) -> Source:
 
 
 def find(engines: tuple[str, ...], cache_alias: str, session_key: str) -> Found | None:
-    """Return a session from the first engine that has it."""
+    """Return a session from the first engine that has it, taken over or not."""
     if not _is_theirs(session_key):
         return None
     for engine in engines:
-        found = make_source(engine, cache_alias).find(session_key)
+        found = make_source(engine, cache_alias).read(session_key)
         if found:
             return found
     return None
@@ -347,15 +317,6 @@ def end(engines: tuple[str, ...], cache_alias: str, session_key: str) -> None:
     if _is_theirs(session_key):
         for engine in engines:
             make_source(engine, cache_alias).end(session_key)
-
-
-def _digests(data: dict[str, Any]) -> dict[str, str]:
-    return {
-        key: sha256(json.dumps(value, sort_keys=True, default=repr).encode()).hexdigest()[
-            :_DIGEST_CHARACTERS
-        ]
-        for key, value in data.items()
-    }
 
 
 def _is_theirs(session_key: str) -> bool:

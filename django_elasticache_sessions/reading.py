@@ -93,19 +93,29 @@ def creation(homes: Homes, naming: Naming, name: SessionName, new: NewSession) -
     """Give the cache a session whose row was made just now.
 
     Until a deadline only: after it others may have changed the row, and this would not show it.
+    One that others know of may have changed already, so its next load fills it in.
     """
-    now = int(time.time())
-    first = StoredSession(
-        name, new.created, now, now + new.ttl, 1, new.user_tag, new.key, new.fields, new.stamp
-    )
+    if new.is_known:
+        if new.user_tag:
+            index = operations.index_user(naming, new.user_tag, name, new.ttl)
+            yield from try_cache(homes, (index,))
+        return
     try:
         deadline = yield from deadline_ms(homes, name)
     except SessionStoreUnavailable:
         return
+    now = int(time.time())
+    # This process may have stood still since it made the row.
+    ttl = min(new.ttl, new.created // 1_000_000 + new.ttl - now)
+    if ttl <= 0:
+        return
+    first = StoredSession(
+        name, new.created, now, now + ttl, 1, new.user_tag, new.key, new.fields, new.stamp
+    )
     events = (naming.events(name.bucket),)
-    commands = [_fill(homes, first, new.ttl, b"", deadline, events)]
+    commands = [_fill(homes, first, ttl, b"", deadline, events)]
     if new.user_tag:
-        commands.insert(0, operations.index_user(naming, new.user_tag, name, new.ttl))
+        commands.insert(0, operations.index_user(naming, new.user_tag, name, ttl))
     yield from try_cache(homes, tuple(commands))
 
 

@@ -6,6 +6,7 @@ handing over twice, late or in another order changes nothing that a newer write 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from .fields import loaded_name
 from .keys import stamp_of_key
 from .operations import PENDING_EXPIRY, PENDING_KEY, StoredSession
 from .row_servers import marking
-from .rows import Content, State, inserted, insertion, is_duplicate
+from .rows import LATE_SECONDS, Content, State, inserted, insertion, is_duplicate
 from .statements import writes
 
 #: Stamps of removed fields that a row keeps; older ones become one.
@@ -42,15 +43,24 @@ class Merged(NamedTuple):
 def merge(state: State | None, cached: StoredSession, ttl: int) -> Merged:
     """Merge what is pending in a hash into its row; `ttl` in seconds is that of the hash."""
     sid = cached.name.digest
+    # When the hash was read, and a day.
+    latest = cached.expires - ttl + LATE_SECONDS
     if state is None:
         first = Content(
-            sid, ttl, cached.created, cached.user_tag, cached.key, cached.fields, cached.clock
+            sid,
+            ttl,
+            cached.created,
+            cached.user_tag,
+            cached.key,
+            cached.fields,
+            cached.clock,
+            latest=latest,
         )
         return Merged(sid, 0, 1, has_newer=False, content=first)
     merging = _Merging(state, cached)
     for name, stamp in cached.pending.items():
         merging.take(name, stamp)
-    return merging.result(ttl)
+    return merging.result(ttl, latest)
 
 
 class _Merging:
@@ -95,7 +105,7 @@ class _Merging:
         removed = max(self.removed.get(name, 0), self.state.cleared)
         return max(removed, stamp_of(self.fields[name])) if name in self.fields else removed
 
-    def result(self, ttl: int) -> Merged:
+    def result(self, ttl: int, latest: int) -> Merged:
         row, sid = self.state.row, self.state.row.sid
         if not self.has_taken and not self.keeps_longer:
             return Merged(sid, row.version, row.version, self.has_newer, None)
@@ -109,6 +119,7 @@ class _Merging:
             max(row.clock, self.cached.clock),
             row.version + 1,
             *bounded(self.removed, self.state.cleared),
+            latest,
         )
         return Merged(sid, row.version, row.version + 1, self.has_newer, content)
 
@@ -149,12 +160,13 @@ def _write_all(
         f"{dialect_of(connection).on_conflict}{sets}, saved = {theirs('saved')}, "
         f"cache_stale = {marked} "
         f"WHERE NOT {{table}}.is_ended AND {{table}}.version = {theirs('version')} - 1 "
-        "RETURNING sid"
+        f"AND {theirs('expires')} > 0 RETURNING sid, expires"
     )
     parameters = [word for content in merged for word in inserted(connection, content)]
     with connection.cursor() as cursor:
         cursor.execute(sql(connection, query), [*parameters, *of_marked])
-        return {bytes.fromhex(sid) for (sid,) in cursor.fetchall()}
+        # One that came too late has made a row without life, which the next one replaces.
+        return {bytes.fromhex(sid) for sid, expires in cursor.fetchall() if expires}
 
 
 def _write_one(connection: BaseDatabaseWrapper, content: Content, server: str) -> bool:
@@ -168,15 +180,16 @@ def _write_one(connection: BaseDatabaseWrapper, content: Content, server: str) -
     query = (
         f"UPDATE {{table}} SET {sets}, cache_stale = {marked}, saved = {{now}}, "
         "expires = {now} + %s, version = %s "
-        "WHERE sid = %s AND NOT is_ended AND version = %s"
+        "WHERE sid = %s AND NOT is_ended AND version = %s AND {now} < %s"
     )
-    sid, fields, removed, cleared, tag, created, key, clock, version, ttl, _ = inserted(
+    sid, fields, removed, cleared, tag, created, key, clock, version, latest, ttl, _ = inserted(
         connection, content
     )
     replaced: list[Any] = [fields, removed, cleared, tag, created, key, clock]
     with connection.cursor() as cursor:
         cursor.execute(
-            sql(connection, query), [*replaced, *of_marked, ttl, version, sid, content.version - 1]
+            sql(connection, query),
+            [*replaced, *of_marked, ttl, version, sid, content.version - 1, latest],
         )
         return bool(cursor.rowcount == 1)
 
@@ -186,7 +199,7 @@ def _insert(connection: BaseDatabaseWrapper, content: Content) -> bool:
     try:
         with connection.cursor() as cursor:
             cursor.execute(query, inserted(connection, content))
-            return True
+            return time.time() < content.latest
     except IntegrityError as error:
         if not is_duplicate(error):
             raise

@@ -82,6 +82,8 @@ def meet(
         # What an old primary was before proves nothing.
         return Standing(known[0], is_superseded=True)
     for one in names_before:
+        # Who still reaches it may be the first to meet it.
+        _insert(connection, one, place, _FAILOVER + name)
         _supersede(connection, "name = %s", one, name, _FAILOVER + name)
     if is_start:
         where = "name <> %s" if is_single else "place <> %s"
@@ -103,6 +105,7 @@ def standings(
     if not connection.in_atomic_block:
         has_moved = bool(own) and all(_has_moved(found[name][1]) for name in own)
         if has_moved and not _is_another_in_use(connection, own):
+            _supersede_deserted(connection, place, own, _successors(found, own))
             for name in own:
                 _reclaim(connection, name)
             found = _standings(connection, place)
@@ -158,6 +161,31 @@ def _is_another_in_use(connection: BaseDatabaseWrapper, own: Sequence[str]) -> b
     with connection.cursor() as cursor:
         cursor.execute(query, own)
         return cursor.fetchone() is not None
+
+
+def _successors(found: Mapping[str, tuple[int, str, bool]], own: Iterable[str]) -> list[str]:
+    """Return what has taken the place of some servers, one after the other."""
+    successors: list[str] = []
+    for name in own:
+        while name in found and (name := found[name][1].removeprefix(_FAILOVER)):
+            if name in successors:
+                break
+            successors.append(name)
+    return successors
+
+
+def _supersede_deserted(
+    connection: BaseDatabaseWrapper, place: str, own: Sequence[str], successors: Sequence[str]
+) -> None:
+    """Have those that nobody uses any more be compared with the rows, once they are used again."""
+    mine, theirs = (", ".join(["%s"] * len(names)) for names in (own, successors))
+    query = sql(
+        connection,
+        f"UPDATE {{servers}} SET successor = %s WHERE name NOT IN ({mine}) AND successor = '' "
+        f"AND (place <> %s OR name IN ({theirs})) AND seen <= {{now}} - {_DESERTED_SECONDS}",
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(query, [own[0], *own, place, *successors])
 
 
 def _insert(connection: BaseDatabaseWrapper, name: str, place: str, successor: str) -> None:

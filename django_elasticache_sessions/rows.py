@@ -8,6 +8,7 @@ until the cache was told after the commit.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -36,6 +37,9 @@ NEVER = 2**53
 #: In one statement; SQLite may take no more than 32,766 parameters.
 _INSERTED_ROWS = 1000
 _DUPLICATE = 1062
+#: So many seconds late a statement may make a session, or put off its expiry.
+LATE_SECONDS = 86_400
+_NEVER = 1 << 60
 _COLUMNS = "sid, created, saved, expires, version, user_tag, validator, clock, fields"
 
 
@@ -64,7 +68,10 @@ class State(NamedTuple):
 
 
 class Content(NamedTuple):
-    """What a row is to hold; `ttl` in seconds, `created` in microseconds since the epoch."""
+    """What a row is to hold; `ttl` in seconds, `created` in microseconds since the epoch.
+
+    A statement that arrives after `latest`, in seconds since the epoch, gives the session no life.
+    """
 
     sid: bytes
     ttl: int
@@ -76,6 +83,7 @@ class Content(NamedTuple):
     version: int = 1
     removed: Mapping[str, int] = {}
     cleared: int = 0
+    latest: int = _NEVER
 
 
 class Patch(NamedTuple):
@@ -198,7 +206,7 @@ def create(connection: BaseDatabaseWrapper, new: Content) -> Written:
     try:
         with connection.cursor() as cursor:
             cursor.execute(query, inserted(connection, new, cache_stale=cache_stale))
-            is_new = cursor.rowcount == 1
+            is_new = cursor.rowcount == 1 and time.time() < new.latest
     except IntegrityError as error:
         # MySQL has no way to leave out a row that is there, and nothing else.
         if not is_duplicate(error):
@@ -373,9 +381,13 @@ def ended_seconds() -> int:
 
 
 def insertion(connection: BaseDatabaseWrapper, *, ended: str, rows: int = 1) -> str:
-    """Return the start of an INSERT, whose parameters are those of `inserted`."""
+    """Return the start of an INSERT, whose parameters are those of `inserted`.
+
+    One that arrives a day late may find no tombstone any more: what it makes has expired.
+    """
     json = dialect_of(connection).json
-    row = f"(%s, {json}, {json}, %s, %s, %s, %s, %s, %s, {{now}} + %s, %s, {{now}}, {ended})"
+    expires = "CASE WHEN {now} < %s THEN {now} + %s ELSE 0 END"
+    row = f"(%s, {json}, {json}, %s, %s, %s, %s, %s, %s, {expires}, %s, {{now}}, {ended})"
     return (
         "INSERT INTO {table} (sid, fields, removed, cleared, user_tag, created, validator, clock, "
         "version, expires, cache_stale, saved, is_ended) VALUES " + ", ".join([row] * rows)
@@ -383,7 +395,10 @@ def insertion(connection: BaseDatabaseWrapper, *, ended: str, rows: int = 1) -> 
 
 
 def inserted(
-    connection: BaseDatabaseWrapper, new: Content, *, cache_stale: bool = False
+    connection: BaseDatabaseWrapper,
+    new: Content,
+    *,
+    cache_stale: bool = False,
 ) -> list[Any]:
     """Return the parameters of one row of an INSERT."""
     return [
@@ -396,6 +411,7 @@ def inserted(
         new.key,
         new.clock,
         new.version,
+        new.latest,
         new.ttl,
         cache_stale or None,
     ]

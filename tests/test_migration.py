@@ -20,7 +20,7 @@ from django.utils import timezone
 
 from django_elasticache_sessions.exceptions import SessionStoreUnavailable
 from django_elasticache_sessions.keys import SELECTOR_LENGTH, SESSION_KEY_LENGTH
-from django_elasticache_sessions.previous import MARK
+from django_elasticache_sessions.marks import MARK
 
 # Of django-redis-sessions.
 pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex")

@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import replace
+from typing import ClassVar
 
 from .. import keys, previous
 from ..conf import get_configuration
 from ..exceptions import SessionNotSerializable, SessionStoreUnavailable, SessionTooLarge
 from ..fields import FieldMap
+from ..marks import Found, Since
 from ..operations import Operation, StoredSession
-from ..previous import Ask, Found, Since
+from ..previous import Ask
 from ..serializers import make_serializer
 from .saving import Saving, first_stored
 
@@ -25,6 +27,9 @@ logger = logging.getLogger("django_elasticache_sessions")
 class Adoption(Saving):
     """`PREVIOUS_ENGINES`: what is missing here may be there."""
 
+    #: Whether a session that has ended here cannot be created here again.
+    _remembers_ends: ClassVar[bool] = False
+
     def take_over(self, found: Found) -> Operation[bool]:
         """Store another engine's session here; `False` where it is already, or has ended.
 
@@ -37,14 +42,19 @@ class Adoption(Saving):
         new, _ = self._new_session(name, found.session_key)
         expires = min(int(time.time()) + found.seconds_left, _LAST_EXPIRY - 1)
         key = naming.key(found.session_key, new.created, expires)
-        new = replace(new, ttl=min(found.seconds_left, new.ttl), key=key)
+        new = replace(new, ttl=min(found.seconds_left, new.ttl), key=key, is_known=True)
         del self._session_cache
         is_new: bool = yield from self._operations.create(naming, name, new)
-        is_there: bool = yield Ask(found.mark, ())
-        if is_new and not is_there:
-            # It was ended there since it was read.
+        if not is_new:
+            return False
+        is_there: bool = yield self._mark(found, new.created)
+        if not is_there:
+            # It was ended since it was read, there, or here by whoever had taken it over.
             yield from self._operations.delete(naming, first_stored(name, new))
-        return is_new and is_there
+        return is_there
+
+    def _mark(self, found: Found, created: int) -> Ask[bool]:
+        return Ask(found.mark, (0 if self._remembers_ends else created,))
 
     def _missing(self, name: keys.SessionName) -> Operation[StoredSession | None]:
         configuration = get_configuration()
@@ -56,7 +66,9 @@ class Adoption(Saving):
         if found is None:
             return None
         try:
-            yield from self.take_over(found)
+            # Another request may have taken it over since this one looked here.
+            if found.known is None:
+                yield from self.take_over(found)
         except (SessionTooLarge, SessionNotSerializable) as problem:
             # It would fail at each visit. There it stays, for who goes back or raises the limit.
             logger.warning("Session %s stays in its previous engine. %s", name.sid, problem)
@@ -80,26 +92,33 @@ class Adoption(Saving):
         except SessionStoreUnavailable as problem:
             return self._without_store(problem)
         if since is None:
-            if time.time() >= expires:
-                return data
-            # A process of the other engine has ended it.
-            yield from self._operations.delete(get_configuration().naming, stored)
-            self._session_key = None
-            return self._empty()
-        if since:
-            yield from self._take(since, data, stored)
-        return data
+            is_there = time.time() >= expires
+        elif not self._remembers_ends and since.found.created not in (None, stored.created):
+            # What was taken over has ended here; this one came late.
+            is_there = False
+        else:
+            is_there = not since or (yield from self._take(since, data, stored))
+        if is_there:
+            return data
+        # A process of the other engine has ended it.
+        yield from self._operations.delete(get_configuration().naming, stored)
+        self._session_key = None
+        return self._empty()
 
-    def _take(self, since: Since, data: FieldMap, stored: StoredSession) -> Operation[None]:
-        """Do to the session here what a process of the other engine did to it there."""
+    def _take(self, since: Since, data: FieldMap, stored: StoredSession) -> Operation[bool]:
+        """Do to the session here what a process of the other engine did to it there.
+
+        `False` when it has ended there meanwhile.
+        """
         self._session_cache = data
         data.update(since.changed)
         for name in since.removed:
             data.pop(name, None)
-        is_there = not (since.changed or since.removed) or (yield from self._merge(stored))
+        is_mine = not (since.changed or since.removed) or (yield from self._merge(stored))
         del self._session_cache
-        if is_there:
-            yield Ask(since.found.mark, ())
+        # Ended here, or under another session key by now, it is nobody's to mark.
+        is_there: bool = not is_mine or (yield self._mark(since.found, stored.created))
+        return is_there
 
     def _end_previous(self, session_key: str | None) -> Operation[None]:
         """End a session where it was taken over from: nobody may go back to it."""

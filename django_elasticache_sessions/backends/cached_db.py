@@ -25,6 +25,7 @@ class SessionStore(HashSessionStore):
 
     _operations: ClassVar[Any] = fallback
     _listings: ClassVar[tuple[Any, ...]] = (row_listing, listing)
+    _remembers_ends: ClassVar[bool] = True
 
     def _bounded(self, operation: Operation[T]) -> Operation[T]:
         seconds = get_outline().options.database_timeout

@@ -30,6 +30,7 @@ class Rotation(Adoption):
         else:
             # Nobody was signed in: the data of an expired visit may begin a new one.
             yield from self._create()
+            yield from ending
 
     def _exists(self, session_key: str | None) -> Operation[bool]:
         if not keys.is_session_key(session_key):

@@ -5,38 +5,29 @@ When the layers below the session stores change, this file is what has to follow
 
 from __future__ import annotations
 
+import time
 from base64 import b64encode
-from collections.abc import Generator
-from dataclasses import replace
-from importlib import import_module
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from django.conf import settings
-from django.db import connections
+from django.contrib.sessions.backends.base import UpdateError
+from django.db import OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from django_elasticache_sessions import (
-    conf,
-    dialects,
-    homes,
-    live,
-    operations,
-    rekey,
-    transactions,
-)
-from django_elasticache_sessions import purge as purging
-from django_elasticache_sessions import synchronization as synchronizing
+from django_elasticache_sessions import conf, dialects, homes, transactions
 from django_elasticache_sessions.conf import get_configuration
 from django_elasticache_sessions.drivers import sync
 from django_elasticache_sessions.exceptions import (
     DatabaseBusy,
     DatabaseUnavailable,
+    SessionEnded,
     SessionStoreUnavailable,
     TransactionBroken,
 )
 from django_elasticache_sessions.keyring import KeyRing
-from django_elasticache_sessions.keys import SELECTOR_LENGTH
 from django_elasticache_sessions.operations import Step
+from django_elasticache_sessions.previous import Ask
 from django_elasticache_sessions.row_servers import UNKNOWN, Standing, name_of
 from django_elasticache_sessions.scripts import BY_SHA
 
@@ -54,7 +45,7 @@ ROTATION_KEEPS_ID = True
 SOURCES = [script.source for script in BY_SHA.values()]
 LOGGERS = ("django_elasticache_sessions", "django.security.SuspiciousSession")
 CACHE_ALIAS = "sessions"
-Kind = Literal["cache", "database", "other"]
+Kind = Literal["cache", "database", "previous", "other"]
 Sub = Generator[Step, Any, Any]
 
 #: Commands, and functions of statements, that only ask.
@@ -62,10 +53,13 @@ _QUESTIONS = frozenset(
     (
         *("HGETALL", "TTL", "TIME", "INFO", "EXISTS", "SCARD", "SSCAN", "ZRANGE"),
         *("load", "states", "stale", "stale_among", "standings", "following", "_of_user"),
+        *("find", "since"),
     )
 )
+#: What the sessions at the beginning are encrypted with is the older of two keys.
+OLDER, NEWER = "older", "newer"
 ENCRYPTION_KEYS = [b64encode(bytes([number]) * 32).decode() for number in (2, 1)]
-_configurations: dict[bool, Any] = {}
+_configurations: dict[tuple[str, str], Any] = {}
 #: What was entered last, if anything.
 _entered: list[Any] = []
 #: Servers by port, for the lines that lead to them.
@@ -103,6 +97,24 @@ class CollectingDriver:
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A step: a call of the engine of before, by a process of the release before."""
+
+    function: Callable[[], Any]
+
+    def run(self) -> Any:
+        """Do it; Django takes a lock for the session's end."""
+        try:
+            return self.function()
+        except UpdateError as error:
+            if isinstance(error.__context__, OperationalError):
+                raise SessionStoreUnavailable(str(error.__context__)) from None
+            raise SessionEnded(str(error)) from None
+        except OperationalError as error:
+            raise SessionStoreUnavailable(str(error)) from None
+
+
 class Process:
     """What one process knows, and the server that it reaches."""
 
@@ -111,21 +123,31 @@ class Process:
         self._alias = alias
         self.server = server
         self._drivers: dict[int, CollectingDriver] = {}
-        self.homes = homes.Homes(alias)
+        self.homes = homes.Homes(alias, is_single=True)
         self.ahead_seconds = 0.0
+        #: Which keys it has, see `configure`; which engine of before it has, or knows of.
+        self.keys, self.previous = NEWER, ""
+        #: Whether it is of the release before, with that engine.
+        self.is_old = False
         #: Whether the database failed it when last asked.
         self.is_without_database = False
 
-    def begin(self, server: Server) -> None:
+    def begin(self, server: Server, *, is_known: bool = True) -> None:
         """Be a new process, over connections that are there already."""
         self.server = server
-        self.homes = homes.Homes(self._alias)
-        # It has met the server that everybody begins with.
-        self.homes.standings[_origin(server)] = Standing(1, is_superseded=False)
+        self.homes = homes.Homes(self._alias, is_single=True)
+        if is_known:
+            # It has met the server that everybody begins with.
+            self.homes.standings[_origin(server)] = Standing(1, is_superseded=False)
         self.ahead_seconds = 0.0
         self.is_without_database = False
         for driver in self._drivers.values():
             driver.collected = None
+        self.reconnect()
+
+    def reconnect(self) -> None:
+        """Have its connections be new ones, as after their server was made a replica."""
+        for driver in self._drivers.values():
             for line in driver._idle:
                 line.origin = type(line.origin)()
 
@@ -144,10 +166,11 @@ class Process:
 
     def enter(self, connection: BaseDatabaseWrapper, clock: Clock) -> None:
         """Have what runs now be of this process, with a database connection of its own."""
-        state = (self.server, self.homes, connection, self.ahead_seconds)
+        state = (self.server, self.homes, connection, self.ahead_seconds, self.keys, self.previous)
         if _entered == [state]:
             return
         _entered[:] = [state]
+        conf._current = configure(self.keys, self.previous)
         clock.ahead_seconds = self.ahead_seconds
         sync._drivers[CACHE_ALIAS] = self.driver  # type: ignore[assignment]
         homes._homes[CACHE_ALIAS, self._alias, get_configuration().place] = self.homes
@@ -156,12 +179,14 @@ class Process:
 
 def empty(connection: BaseDatabaseWrapper, server: Server) -> None:
     """Empty the tables, but for the record of a server that is in use."""
+    from django.contrib.sessions.models import Session
+
     from django_elasticache_sessions.models import CacheServer, FallbackSession
 
-    names = FallbackSession._meta.db_table, CacheServer._meta.db_table
+    names = FallbackSession._meta.db_table, CacheServer._meta.db_table, Session._meta.db_table
     with connection.cursor() as cursor:
         for name in names:
-            cursor.execute(f"DELETE FROM {name}")
+            _empty_table(cursor, name)
         place, origin = get_configuration().place, _origin(server)
         cursor.execute(
             f"INSERT INTO {names[1]} (name, place, epoch, successor, seen) "
@@ -170,9 +195,15 @@ def empty(connection: BaseDatabaseWrapper, server: Server) -> None:
         )
 
 
-def is_same_session(session_key: str, other: str) -> bool:
-    """Tell whether two session keys are of one session."""
-    return session_key[:SELECTOR_LENGTH] == other[:SELECTOR_LENGTH]
+def _empty_table(cursor: Any, name: str) -> None:
+    for _ in range(100):
+        try:
+            cursor.execute(f"DELETE FROM {name}")
+        except OperationalError:
+            # PostgreSQL is tidying it up.
+            time.sleep(0.05)
+        else:
+            return
 
 
 def is_led_astray(process: Process) -> bool:
@@ -197,22 +228,28 @@ def install(servers: list[Server]) -> None:
     sync.Line = SimulatedLine  # type: ignore[misc]
     conf._patience = lambda alias: PATIENCE_SECONDS
     conf._outline = conf._current = None
-    current = get_configuration()
-    # What the sessions at the beginning are encrypted with is now the older of two keys.
-    _configurations[True] = current
-    older = KeyRing.from_secrets(current.options.encryption_keys[1:])
-    _configurations[False] = replace(current, policy=replace(current.policy, ring=older))
+    _configurations["", ""] = get_configuration()
 
 
-def use_keys(*, is_new: bool) -> None:
-    """Have sessions be encrypted with the new key, or be as before there was one."""
-    conf._current = _configurations[is_new]
+def configure(keys: str, previous: str) -> Any:
+    """Return the settings with some keys, and with the engine of before, if any."""
+    if (keys, previous) not in _configurations:
+        current = _configurations["", ""]
+        options = current.options
+        secrets = options.encryption_keys[1:] if keys == OLDER else options.encryption_keys
+        _configurations[keys, previous] = replace(
+            current,
+            policy=replace(current.policy, ring=KeyRing.from_secrets(secrets)),
+            options=replace(options, previous_engines=(previous,) if previous else ()),
+        )
+    return _configurations[keys, previous]
 
 
 def uninstall() -> None:
     """Undo install()."""
     _entered.clear()
     _servers.clear()
+    _configurations.clear()
     sync.Line = SimulatedLine.__base__  # type: ignore[misc,assignment]
     conf._patience = _PATIENCE
     conf._outline = conf._current = None
@@ -237,6 +274,8 @@ def kind_of(step: Step) -> Kind:
     """Tell which store a step asks."""
     if isinstance(step, tuple):
         return "cache"
+    if isinstance(step, (Ask, Call)):
+        return "previous"
     if isinstance(
         step, (homes.Leave, transactions.Defer, transactions.IsChanged, transactions.IsOpen)
     ):
@@ -265,7 +304,7 @@ def problem(
     kind: Kind, text: str, *, in_transaction: bool = False, is_held: bool = False
 ) -> Exception:
     """Return what an operation is told when an exchange failed; see Statement.run()."""
-    if kind != "database":
+    if kind in ("cache", "previous"):
         return SessionStoreUnavailable(text)
     if in_transaction:
         return TransactionBroken(text)
@@ -275,71 +314,6 @@ def problem(
 def is_database_problem(error: Exception) -> bool:
     """Tell whether a statement was refused, by a lock for instance."""
     return isinstance(error, SessionStoreUnavailable)
-
-
-# What can be done with sessions.
-
-
-def new_store(session_key: str | None) -> Any:
-    """Return the session of a request."""
-    return import_module(settings.SESSION_ENGINE).SessionStore(session_key)
-
-
-def contents(store: Any) -> dict[str, Any] | None:
-    """Return what a loaded session holds, `None` if it is missing."""
-    if store.session_key is None:
-        return None
-    data = store._session_cache
-    found = {name: data[name] for name in list(data)}
-    return None if store.session_key is None else found
-
-
-def sid_of(session_key: str) -> str:
-    """Return the id by which staff name a session."""
-    return get_configuration().naming.session(session_key).sid
-
-
-def hash_key_of(session_key: str) -> str:
-    """Return where a session is kept in the cache."""
-    return get_configuration().naming.session(session_key).hash_key
-
-
-def synchronize() -> Sub:
-    """Do what `syncsessions` does; returns how many sessions are left waiting."""
-    done = yield from synchronizing._synchronize(homes.get_homes(), 200)
-    return done.waiting
-
-
-def prune() -> Sub:
-    """Do what `clearsessions` does."""
-    return new_store(None)._operations.prune(get_configuration().naming)
-
-
-def end_all(session_keys: list[str]) -> Sub:
-    """End sessions as staff does; returns how many there were."""
-    return live._end_all([sid_of(key) for key in session_keys], "ended")
-
-
-def end_for_user(user_id: str, keep: str | None = None) -> Sub:
-    """Sign a user out everywhere, but for one session; returns how many sessions ended."""
-    return live._end_for_user(user_id, keep and sid_of(keep), "ended")
-
-
-def purge_user(user_id: str) -> Sub:
-    """Do what `clearsessions_cache --user` does."""
-    naming, store_class = get_configuration().naming, live.get_store_class()
-    purged = purging._Purge(store_class, naming, None, False, lambda tally: None)
-    return purged.of_users(purging.Selection(user_ids=(user_id,)))
-
-
-def rekey_all() -> Sub:
-    """Do what `rekeysessions` does."""
-    configuration = get_configuration()
-    if settings.SESSION_ENGINE == conf.CACHED_DB_ENGINE:
-        yield from rekey._rekey_rows(configuration, 200, lambda tally: None, dry_run=False)
-    _, names = yield from operations.scan(configuration.naming, b"0", 200)
-    if names:
-        yield from rekey._rekey(configuration, names, dry_run=False)
 
 
 _PATIENCE = conf._patience

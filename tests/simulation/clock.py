@@ -7,6 +7,9 @@ import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from django.utils import timezone
 
 #: When simulations begin, in seconds since the epoch: a round number in the near future.
 EPOCH_SECONDS = 2_000_000_000
@@ -29,6 +32,10 @@ class Clock:
         """Stand in for time.time()."""
         return EPOCH_SECONDS + self.seconds + self.ahead_seconds
 
+    def now(self) -> datetime:
+        """Stand in for timezone.now()."""
+        return datetime.fromtimestamp(self.time(), UTC)
+
     def time_ns(self) -> int:
         """Stand in for time.time_ns()."""
         return round(self.time() * 1_000_000) * 1000
@@ -46,6 +53,7 @@ def in_force(clock: Clock) -> Iterator[None]:
         (time, "time", clock.time),
         (time, "time_ns", clock.time_ns),
         (time, "monotonic", clock.monotonic),
+        (timezone, "now", clock.now),
         (random, "_urandom", drawn.randbytes),
         (os, "urandom", drawn.randbytes),
     ]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from . import adapter
+from . import adapter, calls
 from .ledger import USER_FIELD, SignOut
-from .promises import End, Key, Login, Promise, State, Write
+from .promises import End, Key, Login, Promise, Renewal, State, Write
 from .requests import Request, Steps
 
 USER = "1"
@@ -50,10 +50,11 @@ def replace(request: Request) -> Steps:
     store.clear()
     if user is not None:
         store[USER_FIELD] = user
+    values = {USER_FIELD: user, request.op.field: request.world.new_value()}
     for name in {*request.key.session.fields, request.op.field}:
-        value = request.world.new_value() if name == request.op.field else None
+        value = values.get(name)
         writes = request.key.session.fields.setdefault(name, [])
-        request.promise(Write, writes, value=value)
+        request.promise(Write, writes, value=value, read=request.loaded_at)
         if value is not None:
             store[name] = value
     yield from _saved(request, store)
@@ -69,7 +70,7 @@ def touch(request: Request) -> Steps:
 def create(request: Request) -> Steps:
     """Begin a session, whatever the visitor had."""
     request.key = None
-    yield from _saved_first(request, adapter.new_store(None))
+    yield from _saved_first(request, calls.new_store(None))
 
 
 def rotate(request: Request) -> Steps:
@@ -84,7 +85,7 @@ def login(request: Request) -> Steps:
     """Rotate, and make the session the user's."""
     store = yield from _opened(request)
     if store is None:
-        request.key, store = None, adapter.new_store(None)
+        request.key, store = None, calls.new_store(None)
     if request.key is None:
         store[USER_FIELD] = USER
         yield from _saved_first(request, store, user=USER)
@@ -93,7 +94,7 @@ def login(request: Request) -> Steps:
     assert request.key is not None
     promise = request.promise(Login, request.key.session.logins, user=USER)
     request.ledger.note_login(request.key.session, promise.began)
-    store[USER_FIELD] = USER
+    store[USER_FIELD] = _written(request, USER, USER_FIELD)
     store[request.op.field] = _written(request, request.world.new_value())
     yield from _saved(request, store)
 
@@ -106,7 +107,7 @@ def logout(request: Request) -> Steps:
         promise = request.promise(End, key.session.ends, by="logout")
         store.clear()
         yield from store._delete(None)
-        _name_left(request, key, promise)
+        request.name_left(key, promise)
 
 
 def end(request: Request) -> Steps:
@@ -116,23 +117,25 @@ def end(request: Request) -> Steps:
         return
     mark = request.mark()
     promise = request.promise(End, key.session.ends, by="staff")
-    count = yield from adapter.end_all([key.text])
+    _miss_what_is_there(request, key, promise)
+    count = yield from calls.end_all([key.text])
     reading = request.reading(mark)
     if not count and request.ledger.may_be_dead(key, reading, request.promises):
         promise.state, promise.done = State.UNKNOWN, request.now
     elif not adapter.ROTATION_KEEPS_ID:
-        _name_left(request, key, promise)
+        request.name_left(key, promise)
 
 
 def end_both(request: Request) -> Steps:
     """End the sessions of two visitors at once."""
     keys = [key for key in map(request.world.cookie_of, (0, 1)) if key]
     for key in keys:
-        request.promise(End, key.session.ends, by="staff, many")
-    yield from adapter.end_all([key.text for key in keys])
+        promise = request.promise(End, key.session.ends, by="staff, many")
+        _miss_what_is_there(request, key, promise)
+    yield from calls.end_all([key.text for key in keys])
     if not adapter.ROTATION_KEEPS_ID:
         for key, promise in zip(keys, request.promises, strict=True):
-            _name_left(request, key, promise)
+            request.name_left(key, promise)
 
 
 def end_for_user(request: Request) -> Steps:
@@ -152,11 +155,14 @@ def _signed_out(request: Request, kept: Key | None) -> Steps:
     reader = request.actor.index
     for session, is_certain in ledger.sessions_of(USER, began, reader):
         if kept is None or session is not kept.session:
+            is_halfway = any(end.state is State.UNKNOWN for end in session.ends)
             promise = request.promise(End, session.ends, by="end_for_user")
-            if not is_certain:
+            is_missed = request.world.mover is not None and is_halfway
+            is_missed = is_missed and ledger.allows("killed during a logout")
+            if not is_certain or is_missed:
                 promise.state, promise.done = State.UNKNOWN, request.now
     promised = {id(session) for session, _ in ledger.sessions_of(USER, began, reader)}
-    count = yield from adapter.end_for_user(USER, kept and kept.text)
+    count = yield from calls.end_for_user(USER, kept and kept.text)
     if not count.is_complete and ledger.allows("cut off crosswise"):
         request.give_up()
     for session, _ in ledger.sessions_of(USER, request.now, reader):
@@ -172,7 +178,7 @@ def _signed_out(request: Request, kept: Key | None) -> Steps:
 def synchronize(request: Request) -> Steps:
     """Do what `syncsessions` does."""
     began = request.now
-    waiting = yield from adapter.synchronize()
+    waiting = yield from calls.synchronize()
     if not waiting:
         request.ledger.note_synchronized(began)
         request.world.note_synchronized()
@@ -180,7 +186,7 @@ def synchronize(request: Request) -> Steps:
 
 def prune(request: Request) -> Steps:
     """Do what `clearsessions` does."""
-    yield from adapter.prune()
+    yield from calls.prune()
 
 
 def purge(request: Request) -> Steps:
@@ -194,39 +200,45 @@ def purge(request: Request) -> Steps:
         promise = request.promise(End, session.ends, by="purge")
         if not is_certain or is_ending or ledger.may_lack_row(session):
             promise.state, promise.done = State.UNKNOWN, request.now
-    yield from adapter.purge_user(USER)
+    yield from calls.purge_user(USER)
     sign_out.done = request.now
 
 
 def rekey(request: Request) -> Steps:
     """Do what `rekeysessions` does."""
-    yield from adapter.rekey_all()
+    yield from calls.rekey_all()
 
 
-def _name_left(request: Request, key: Key, promise: Promise) -> None:
-    """Have an end be unknown if the key that it named may have been left for another."""
-    may_be_left = any(left.is_possible(request.now, request.actor.index) for left in key.left)
-    if may_be_left and request.ledger.allows("an end under an old key"):
+def _miss_what_is_there(request: Request, key: Key, promise: Promise) -> None:
+    """Have an end be unknown if its session may be at the engine of before alone."""
+    is_theirs = request.world.previous and any(
+        one.is_theirs for one in request.ledger.keys if one.session is key.session
+    )
+    is_there_alone = is_theirs and not request.ledger.is_here(key.session, 0, request.now)
+    if is_there_alone and request.ledger.allows("ended by its id while both are at work"):
         promise.state, promise.done = State.UNKNOWN, request.now
 
 
 def _opened(request: Request) -> Steps:
     """Load the session; return its store, or `None` if it is missing."""
     key = request.key
-    store = adapter.new_store(key.text if key else None)
+    store = calls.new_store(key.text if key else None)
     if key is None:
         return store
     mark = request.mark()
+    request.loaded_at = request.now
     yield from store._ensure_loaded()
-    found = adapter.contents(store)
+    found = calls.contents(store)
+    if found is not None:
+        key.visits.append((request.loaded_at, request.now))
     request.ledger.check_reading(key, found, request.reading(mark))
     return None if found is None else store
 
 
-def _written(request: Request, value: Any) -> Any:
+def _written(request: Request, value: Any, name: str = "") -> Any:
     assert request.key is not None
-    writes = request.key.session.fields.setdefault(request.op.field, [])
-    request.promise(Write, writes, value=value)
+    writes = request.key.session.fields.setdefault(name or request.op.field, [])
+    request.promise(Write, writes, value=value, read=request.loaded_at)
     return value
 
 
@@ -234,6 +246,7 @@ def _saved(request: Request, store: Any) -> Steps:
     key = request.key
     assert key is not None
     request.what = "save"
+    request.renew(key)
     mark = request.mark()
     yield from store._save(False)
     request.ledger.check_accepted(key, "save", request.reading(mark))
@@ -241,18 +254,22 @@ def _saved(request: Request, store: Any) -> Steps:
 
 def _saved_first(request: Request, store: Any, user: str = "") -> Steps:
     made = request.promise(Promise)
+    renewal = request.promise(Renewal, seconds=request.world.clock.seconds)
     field, value = request.op.field, request.world.new_value()
     store[field] = value
     write = request.promise(Write, value=value)
     none = request.promise(Write, value=None)
+    whose = request.promise(Write, value=user or None)
     login = request.promise(Login, user=user) if user else None
     # It goes into the row with its session.
-    write.is_safe = none.is_safe = not (
+    write.is_safe = none.is_safe = whose.is_safe = not (
         request.ledger.is_cache_alone or request.ledger.has_database_failed
     )
     yield from store._save(False)
     key = request.ledger.add_session(store.session_key, made)
     key.session.fields[field] = [write]
+    key.session.fields[USER_FIELD] = [whose]
+    key.session.renewals.append(renewal)
     for other in {"a", "b"} - {field}:
         key.session.fields[other] = [none]
     if login:
@@ -266,6 +283,7 @@ def _rotated(request: Request, store: Any) -> Steps:
     assert old is not None
     request.what = "rotation"
     mark = request.mark()
+    request.renew(old)
     departure = request.promise(Promise, old.left)
     own = list(request.promises)
     is_anonymous = USER_FIELD not in store._session_cache
@@ -274,7 +292,7 @@ def _rotated(request: Request, store: Any) -> Steps:
     others = [left for left in old.left if left is not departure]
     is_contested = any(left.is_possible(request.now) for left in others)
     is_contested = is_contested and request.ledger.allows("two rotations")
-    if not adapter.is_same_session(old.text, store.session_key):
+    if not calls.is_same_session(old.text, store.session_key):
         # The data of a visit that ended may begin another one.
         if not (is_anonymous and request.ledger.may_be_dead(old, reading, own)):
             request.ledger.violated("a rotation begins another session", old.text[:6])
@@ -282,6 +300,11 @@ def _rotated(request: Request, store: Any) -> Steps:
             request.ledger.add_session(store.session_key, departure, like=old.session)
         )
         return
+    for writes in old.session.fields.values():
+        for write in writes:
+            is_unseen = write.is_theirs and write.settled > request.loaded_at
+            if is_unseen and request.ledger.allows("saved there while it was migrated"):
+                write.is_doubtful = True
     departure.is_doubtful = is_contested
     is_hidden = is_contested and reading.is_crosswise
     is_hidden = is_hidden and request.ledger.allows("cut off crosswise")

@@ -18,6 +18,8 @@ from .world import World
 _EXCHANGES = 5
 _SLOW_MILLISECONDS = (200, 600, 2500)
 _JUMPS = (1, 3, 40, 4000, 90_000)
+#: Longer than a session lives, and than every tombstone.
+_LONG_JUMPS = (100_000, 700_000, 1_210_000, 1_300_000, 2_700_000)
 
 
 class Theme(NamedTuple):
@@ -27,6 +29,8 @@ class Theme(NamedTuple):
     kinds: tuple[str, ...]
     ops: tuple[str, ...] = ()
     has_transactions: bool = False
+    has_previous: bool = False
+    jumps: tuple[int, ...] = _JUMPS
 
 
 _USUAL = (
@@ -50,8 +54,19 @@ THEMES = {
         4, ("snapshot", "snapshot", "restore", "promote", "empty", "evict", "jump"), _STAFF
     ),
     "split": Theme(2, ("split", "split", "join", "jump"), ("end", "logout")),
+    "moves": Theme(4, ("move", "move", "move", "split", "join", "jump"), ("synchronize", "prune")),
     "clocks": Theme(3, ("ahead", "ahead", *_EXCHANGE_FAULTS), _STAFF),
     "transactions": Theme(1, (*FATES, "jump", "evict"), has_transactions=True),
+    "migration": Theme(2, (*_EXCHANGE_FAULTS, "evict"), _STAFF, has_previous=True),
+    "ages": Theme(
+        4,
+        (
+            *("jump", "jump", "jump", "held", "held", "release", "lost", "refused", "killed"),
+            *("cache away", "database away", "snapshot", "restore"),
+        ),
+        _STAFF,
+        jumps=_LONG_JUMPS,
+    ),
     "everything": Theme(
         4,
         (*_EXCHANGE_FAULTS, "cache away", "cache back", "database away", "database back", "evict"),
@@ -59,7 +74,7 @@ THEMES = {
         has_transactions=True,
     ),
 }
-_OF_CACHE_ENGINE = ("calm", "exchanges", "cache", "clocks")
+_OF_CACHE_ENGINE = ("calm", "exchanges", "cache", "clocks", "migration", "ages")
 
 
 class Drawn:
@@ -75,6 +90,7 @@ class Drawn:
         places = sorted(rng.randrange(length) for _ in range(faults))
         kinds = _in_order([rng.choice(theme.kinds) for _ in range(faults)])
         self._fault_at = dict(zip(places, kinds, strict=True))
+        self._jumps = theme.jumps
         self._processes = max(schedule.processes) + 1
         self._pending = ""
         self.switches: list[Switch] = []
@@ -113,8 +129,8 @@ class Drawn:
 
     def _value(self, kind: str) -> int:
         if kind == "jump":
-            return self._rng.choice(_JUMPS)
-        if kind in ("split", "evict", "ahead"):
+            return self._rng.choice(self._jumps)
+        if kind in ("split", "move", "evict", "ahead"):
             return self._rng.randrange(2 if kind == "evict" else self._processes)
         if kind.endswith(("away", "back")):
             return self._rng.randrange(-1, self._processes)
@@ -142,6 +158,9 @@ def draw(
     schedule = Schedule(
         actors=actors, processes=processes, engine=engine, writes=writes, database=database
     )
+    if chosen.has_previous:
+        old = (rng.randint(1, max(processes)),) if max(processes) else ()
+        schedule = replace(schedule, previous=rng.choice(("db", "cached_db")), old=old)
     return schedule, Drawn(rng, schedule, chosen)
 
 

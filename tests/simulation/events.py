@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from . import adapter
+from . import calls
 
 if TYPE_CHECKING:
     from .schedule import Fault
@@ -51,7 +51,7 @@ def _empty(world: World, value: int) -> None:
 def _evict(world: World, visitor: int) -> None:
     key = world.cookie_of(max(0, visitor))
     if key:
-        world.primary.client.delete(adapter.hash_key_of(key.text))
+        world.primary.client.delete(calls.hash_key_of(key.text))
         world.ledger.note_loss(world.tick)
 
 
@@ -79,14 +79,27 @@ def _become(world: World, *, after: str) -> None:
 
 def _split(world: World, process: int) -> None:
     """Have a replica be promoted while one process still reaches the old primary."""
-    old, new = world.stage.servers
-    if world.primary is new:
-        return
+    old, new = world.primary, world.other(world.primary)
+    world.demoted = old
     new.become(old.take_snapshot(), after=old.id)
     world.primary = new
     for number, one in enumerate(world.processes):
+        one.reconnect()
         if number != process:
             one.server = new
+    world.ledger.note_loss(world.tick)
+    world.note_trouble("cache")
+
+
+def _move(world: World, process: int) -> None:
+    """Have a process be restarted with another LOCATION, or with the one before again."""
+    one = world.processes[process % len(world.processes)]
+    if world.other(one.server) is world.demoted:
+        # Nobody moves to a primary of before a failover.
+        return
+    world.primary = world.other(one.server)
+    world.restart(one, world.primary)
+    world.mover = one
     world.ledger.note_loss(world.tick)
     world.note_trouble("cache")
 
@@ -97,12 +110,14 @@ def _join(world: World, value: int) -> None:
         world.note_trouble("cache")
         world.ledger.note_loss(world.tick)
     for process in world.processes:
+        if world.mover and process.server is not world.primary:
+            world.restart(process, world.primary)
         process.server = world.primary
 
 
 def _ahead(world: World, process: int) -> None:
     """Have a process's clock be ahead of all others."""
-    world.processes[process].ahead_seconds = AHEAD_SECONDS
+    world.processes[process % len(world.processes)].ahead_seconds = AHEAD_SECONDS
 
 
 def release(world: World, *, is_end: bool = False) -> None:
@@ -138,6 +153,7 @@ EVENTS: dict[str, Callable[[World, int], None]] = {
     "restore": _restore,
     "promote": _promote,
     "split": _split,
+    "move": _move,
     "join": _join,
     "release": lambda world, value: release(world),
     "ahead": _ahead,

@@ -53,7 +53,8 @@ def answer(world: World, actor: Actor, kind: adapter.Kind, fate: Fault | None) -
         _done_unheard(world, actor, kind)
         raise Killed(is_process=name == "killed after")
     world.note_trouble(kind)
-    if name == "lost" or (name == "held" and _is_in_transaction(actor, kind)):
+    is_waited_for = _is_in_transaction(actor, kind) or isinstance(actor.step, adapter.Call)
+    if name == "lost" or (name == "held" and is_waited_for):
         _done_unheard(world, actor, kind)
     elif name == "held":
         world.held.append((fate.value, actor.process.server, actor.step))
@@ -66,7 +67,8 @@ def shown(step: Any) -> str:
     if isinstance(step, tuple):
         return "cache " + " ".join(_word(command) for command in step)
     function = getattr(step, "function", None)
-    return f"database {getattr(function, '__name__', type(step).__name__)}"
+    function = getattr(function, "func", function)
+    return f"{adapter.kind_of(step)} {getattr(function, '__name__', type(step).__name__)}"
 
 
 def _word(command: Any) -> str:
@@ -108,7 +110,7 @@ def _done(world: World, actor: Actor, kind: adapter.Kind) -> Any:
     others = [other for other in world.actors if other is not actor and other.around]
     try:
         result = _stated(world, actor)
-        actor.process.is_without_database = False
+        actor.process.is_without_database &= kind != "database"
         return result
     except Exception as problem:
         if others and adapter.is_database_problem(problem):

@@ -11,8 +11,14 @@ from typing import Any
 from .promises import NOBODY, End, Key, Login, Promise, Session, State, Transaction, Write
 from .rules import RULES
 
+#: How long a session lives after a save, and how far from each other clocks may be.
+AGE_SECONDS = 1_209_600
+#: So much longer it may live where its row was written late.
+LATE_SECONDS = 86_400
+CLOCKS_SECONDS = 120
 USER_FIELD = "_auth_user_id"
 _WAITING = "waiting in the cache"
+_ENDED_HERE = "ended by its id while both are at work"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +35,8 @@ class Reading:
 
     began: float
     ended: float
+    began_seconds: float = 0
+    ended_seconds: float = 0
     reader: int = NOBODY
     #: The cache answered nothing.
     is_row_alone: bool = False
@@ -36,6 +44,8 @@ class Reading:
     is_unnoticed: bool = False
     #: The database is away for the reader, the cache was for somebody.
     is_crosswise: bool = False
+    #: The reader is a process of the release before.
+    is_theirs: bool = False
 
 
 @dataclass(slots=True)
@@ -139,6 +149,8 @@ class Ledger:
     def may_be_dead(self, key: Key, reading: Reading, ignoring: Iterable[Promise] = ()) -> bool:
         """Tell whether a session may be missing under a key."""
         session = key.session
+        if reading.is_theirs and not key.is_theirs and self.allows("not written there"):
+            return True
         own = set(map(id, ignoring))
         is_own = id(key.made) in own and not key.made.is_doubtful
         is_there = is_own or self._must_be_there(key.made, reading)
@@ -149,17 +161,36 @@ class Ledger:
                 continue
             if promise.is_possible(reading.ended, reading.reader):
                 return True
-        return False
+        return self.may_be_expired(session, reading)
+
+    def may_be_expired(self, session: Session, reading: Reading) -> bool:
+        """Tell whether a session may be missing because of its age."""
+        lives = [
+            renewal.seconds
+            for renewal in session.renewals
+            if renewal.seconds + AGE_SECONDS - CLOCKS_SECONDS <= reading.ended_seconds
+            or self._must_be_there(renewal, reading)
+        ]
+        return bool(lives) and max(lives) + AGE_SECONDS - CLOCKS_SECONDS <= reading.ended_seconds
+
+    def _must_be_expired(self, session: Session, reading: Reading) -> bool:
+        lives = [one.until_seconds for one in session.renewals if one.state is not State.UNDONE]
+        late = max(lives, default=math.inf) + AGE_SECONDS + LATE_SECONDS
+        return late + CLOCKS_SECONDS <= reading.began_seconds
 
     def must_be_dead(self, key: Key, reading: Reading) -> str:
         """Tell why a session has to be missing under a key; nothing if it has not."""
         began, reader = reading.began, reading.reader
         for end in key.session.ends:
             if end.is_certain(began, reader) and self._must_be_there(end, reading):
+                if reading.is_theirs and end.by != "logout" and self.allows(_ENDED_HERE):
+                    continue
                 return f"ended by {end.by}"
         for left in key.left:
             if left.is_certain(began, reader) and self._must_be_there(left, reading):
                 return "rotated away"
+        if self._must_be_expired(key.session, reading):
+            return "expired"
         made = key.made.transaction
         if key.made.state is State.UNDONE or (made and made.state is State.UNDONE):
             return "rolled back"
@@ -193,8 +224,7 @@ class Ledger:
                 self.violated(f"a dead session is read ({reason})", f"{key.text[:6]} at {reading}")
             return
         for name in (*key.session.fields, *(found.keys() - key.session.fields.keys())):
-            if name != USER_FIELD:
-                self._check_value(key, name, found.get(name), reading)
+            self._check_value(key, name, found.get(name), reading)
 
     def _check_value(self, key: Key, name: str, value: Any, reading: Reading) -> None:
         writes = key.session.fields.get(name, [])
@@ -203,7 +233,9 @@ class Ledger:
             if value is not None or not key.session.is_vague:
                 self.violated("a value from nowhere", f"{name}={value!r}")
             return
-        if any(self._is_current(write, writes, reading) for write in found):
+        current = [write for write in found if self._is_current(key, write, reading)]
+        is_repeated = all(write.is_repeated for write in current)
+        if current and (not is_repeated or self.allows("the whole session is saved there")):
             return
         shown = f"{name}={value!r} at {reading} of {writes}"
         if all(self._is_hidden(write, reading) for write in found):
@@ -220,15 +252,28 @@ class Ledger:
             reading.is_crosswise and self.allows("cut off crosswise")
         )
 
-    def _is_current(self, write: Write, writes: list[Write], reading: Reading) -> bool:
+    def _is_current(self, key: Key, write: Write, reading: Reading) -> bool:
         if self._is_hidden(write, reading) or write.began > reading.ended:
             return False
+        writes = next(of for of in key.session.fields.values() if write in of)
         return not any(
             write.is_replaced_by(other, reading.began, reading.reader)
             and self._must_be_there(other, reading)
+            and (other.is_theirs or not reading.is_theirs or not self.allows("not written there"))
+            and not (other.is_theirs and self._is_unnoticed_there(key, write, writes))
             for other in writes
             if other is not write
         )
+
+    def _is_unnoticed_there(self, key: Key, write: Write, writes: list[Write]) -> bool:
+        """Tell whether, at the engine of before, it was changed back before it was seen here."""
+        theirs = [one for one in writes if one.is_theirs and not one.is_repeated]
+        if write.is_theirs or not theirs:
+            return False
+        last = theirs[-1]
+        is_back = any(one.value == last.value for one in theirs if one.done <= write.began)
+        is_seen = self.is_here(key.session, write.settled, last.began)
+        return is_back and not is_seen and self.allows("changed back")
 
     def _is_hidden(self, write: Write, reading: Reading) -> bool:
         around = write.transaction
@@ -275,10 +320,21 @@ class Ledger:
         """Yield sessions that may be a user's, and whether they are for certain."""
         for session in self.sessions:
             logins = [login for login in session.logins if login.user == user]
-            if any(login.is_certain(tick, reader) for login in logins):
+            certain = [login for login in logins if login.is_certain(tick, reader)]
+            if any(self._is_known(session, login, tick) for login in certain):
                 yield session, True
             elif any(login.state is not State.UNDONE for login in logins):
                 yield session, False
+
+    def _is_known(self, session: Session, login: Login, tick: float) -> bool:
+        if not login.is_theirs or self.is_here(session, login.settled, tick):
+            return True
+        return not self.allows(_ENDED_HERE)
+
+    def is_here(self, session: Session, since: float, until: float) -> bool:
+        """Tell whether a session of the engine of before was found here meanwhile."""
+        keys = [key for key in self.keys if key.session is session]
+        return any(since <= began and ended <= until for key in keys for began, ended in key.visits)
 
     def note_login(self, session: Session, began: float) -> None:
         """Note that users who were signed out since then may have been so of this session."""

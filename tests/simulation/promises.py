@@ -41,6 +41,8 @@ class Promise:
     done: float = math.inf
     is_safe: bool = False
     is_doubtful: bool = False
+    #: Done by a process of the release before.
+    is_theirs: bool = False
 
     def is_certain(self, before: float, reader: int = NOBODY) -> bool:
         """Tell whether a reader who begins then has to see it."""
@@ -71,10 +73,17 @@ class Write(Promise):
     """A value of a key; `None` for none."""
 
     value: Any = None
+    #: When what it was written over was read.
+    read: int = -1
+    #: A process of the release before wrote again what it had read.
+    is_repeated: bool = False
 
     def is_replaced_by(self, other: Write, before: float, reader: int) -> bool:
         """Tell whether another one came wholly after it, and has to be seen."""
-        return other.is_certain(before, reader) and other.began >= self._over(reader)
+        # What was done at the engine of before counts when it is seen here.
+        is_after_theirs = self.is_theirs and not other.is_theirs and other.read >= 0
+        began = other.read if is_after_theirs else other.began
+        return other.is_certain(before, reader) and began >= self._over(reader)
 
     def _over(self, reader: int) -> float:
         own = self.transaction is not None and self.transaction.owner == reader
@@ -96,19 +105,28 @@ class Login(Promise):
 
 
 @dataclass(eq=False, slots=True)
+class Renewal(Promise):
+    """A session's expiry is put off; when it was begun, and when it was answered, in seconds."""
+
+    seconds: float = 0
+    until_seconds: float = math.inf
+
+
+@dataclass(eq=False, slots=True)
 class Session:
     """A session, whatever its session keys."""
 
     fields: dict[str, list[Write]] = field(default_factory=dict)
     ends: list[End] = field(default_factory=list)
     logins: list[Login] = field(default_factory=list)
+    renewals: list[Renewal] = field(default_factory=list)
     #: Began as what may or may not be another one: nothing of it has to be there.
     is_vague: bool = False
 
     def promises(self) -> list[Promise]:
         """Return everything but what belongs to a key."""
         writes = [write for of_field in self.fields.values() for write in of_field]
-        return [*writes, *self.ends, *self.logins]
+        return [*writes, *self.ends, *self.logins, *self.renewals]
 
 
 @dataclass(eq=False, slots=True)
@@ -119,3 +137,7 @@ class Key:
     session: Session
     made: Promise
     left: list[Promise] = field(default_factory=list)
+    #: Made by the engine of before.
+    is_theirs: bool = False
+    #: Loads that found it here, began and ended.
+    visits: list[tuple[float, float]] = field(default_factory=list)

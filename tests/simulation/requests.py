@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import adapter
 from .ledger import Ledger, Reading
-from .promises import Key, Promise, State, Transaction
+from .promises import Key, Promise, Renewal, State, Transaction
 
 if TYPE_CHECKING:
     from .schedule import Op
@@ -31,6 +31,10 @@ class Request:
     promises: list[Promise] = field(default_factory=list)
     what: str = "save"
     cache_exchanges: int = 0
+    #: Of a process of the release before: what it read, when, and whether it was not migrated.
+    loaded: dict[str, Any] = field(default_factory=dict)
+    loaded_at: int = 0
+    is_unmarked: bool = True
 
     @property
     def ledger(self) -> Ledger:
@@ -55,11 +59,18 @@ class Request:
             into.append(made)
         return made
 
+    def renew(self, key: Key) -> None:
+        """Begin to put off a session's expiry."""
+        renewals = key.session.renewals
+        self.promise(Renewal, renewals, seconds=self.world.clock.seconds)
+
     def acknowledge(self) -> None:
         """Have everything that was begun be done."""
         is_superseded = self.actor.process.server is not self.world.primary
         for promise in self.promises:
             self.ledger.acknowledge(promise, self.now, is_superseded=is_superseded)
+            if isinstance(promise, Renewal):
+                promise.until_seconds = self.world.clock.seconds
 
     def give_up(self) -> None:
         """Have everything that was begun be unknown."""
@@ -77,14 +88,23 @@ class Request:
         return Reading(
             began=began,
             ended=self.now,
+            began_seconds=seconds,
+            ended_seconds=self.world.clock.seconds,
             reader=self.actor.index,
             is_row_alone=exchanges == self.cache_exchanges
             or adapter.is_led_astray(self.actor.process),
             is_unnoticed=self.world.is_unnoticed(seconds),
             is_crosswise=self.world.is_crosswise(self.actor),
+            is_theirs=self.actor.process.is_old,
         )
 
     def take_cookie(self, key: Key) -> None:
         """Have the visitor go on under another key, once the response arrives."""
         self.world.give_cookie(self.actor, self.op.visitor, self.key, key)
         self.key = key
+
+    def name_left(self, key: Key, promise: Promise) -> None:
+        """Have an end be unknown if the key that it named may have been left for another."""
+        may_be_left = any(left.is_possible(self.now, self.actor.index) for left in key.left)
+        if may_be_left and self.ledger.allows("an end under an old key"):
+            promise.state, promise.done = State.UNKNOWN, self.now

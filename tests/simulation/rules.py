@@ -15,9 +15,9 @@ RULES = {
         "write-behind) is lost with the cache until it has been brought into the database."
     ),
     "waiting out of reach": (
-        "While the cache is unreachable, a session that waits in it for the database, or one that "
-        "is asked for under a session key which was replaced, may be unavailable (HTTP 503): "
-        "nobody can tell what the cache holds."
+        "While the cache is unreachable, a session that waits in it for the database, or has "
+        "expired in the row, or is asked for under a session key which was replaced, may be "
+        "unavailable (HTTP 503): nobody can tell what the cache holds."
     ),
     "row alone": (
         "A process that cannot reach the cache reads the row, which lacks what waits in the cache."
@@ -32,5 +32,31 @@ RULES = {
     "an end under an old key": (
         "A logout that belongs to a session key which a rotation has replaced in the meantime ends "
         "nothing."
+    ),
+    "killed during a logout": (
+        "If a process is killed during a logout, which was then never confirmed, the session stays "
+        "usable. A process that uses another cache meanwhile does not find it when it ends all "
+        "sessions of the user."
+    ),
+    "not written there": (
+        "While a process of the release before is at work: what is changed here is not written "
+        "there, and sessions made here are unknown there."
+    ),
+    "ended by its id while both are at work": (
+        "While a process of the release before is at work: what staff or code ends by a session's "
+        "id or user ends here, if it was migrated, and goes on there."
+    ),
+    "saved there while it was migrated": (
+        "What a request of the release before saves is lost if it had read the session before it "
+        "was migrated, and saves it afterwards, or while a request here replaces the session key. "
+        "Under the cache engine, a session that was ended here by its id is then migrated again."
+    ),
+    "changed back": (
+        "What a process of the release before changes and changes back between two loads here is "
+        "not noticed."
+    ),
+    "the whole session is saved there": (
+        "Django's engines save the whole session: of two requests there at once, one puts back "
+        "what the other changed."
     ),
 }

@@ -147,38 +147,46 @@ def _settle(world: World) -> None:
     events.EVENTS["join"](world, 0)
     world.away.clear()
     world.pass_time(adapter.CALM_SECONDS)
+    if world.mover:
+        # Another process of its release begins.
+        world.restart(world.mover, world.primary)
+        world.do(world.mover, Op("load"))
     world.is_settled = True
-    _look(world, " afterwards", world.processes)
+    _look(world, " afterwards", world.ours)
     if world.stage.engine == "cached_db" and world.stage.writes == "through":
         # Whoever reads a session brings what waits into the database: no command is needed.
         world.ledger.note_synchronized(world.tick)
         world.away.add(("cache", EVERYBODY))
-        phase, last = " in the row, before syncsessions", world.processes[-1:]
+        phase, last = " in the row, before syncsessions", world.ours[-1:]
         _look(world, phase, last, may_be_unavailable=True)
         world.away.clear()
         world.pass_time(adapter.CALM_SECONDS)
     if world.stage.engine == "cached_db":
         _bring_together(world)
         if world.stage.writes == "behind":
-            _look(world, " after syncsessions", world.processes[::-1])
+            _look(world, " after syncsessions", world.ours[::-1])
     if world.held:
         events.release(world, is_end=True)
         world.pass_time(adapter.CALM_SECONDS)
-        _look(world, " after a late delivery", world.processes[:1])
+        _look(world, " after a late delivery", world.ours[:1])
         if world.stage.engine == "cached_db":
             _bring_together(world)
     if world.stage.engine == "cached_db" and not world.ledger.violations:
         world.away.add(("database", EVERYBODY))
-        _look(world, " in the cache alone", world.processes[-1:], may_be_unavailable=True)
+        _look(world, " in the cache alone", world.ours[-1:], may_be_unavailable=True)
         world.away.clear()
         world.pass_time(adapter.CALM_SECONDS)
         for server in world.stage.servers:
             server.client.flushall()
-        _look(world, " in the row alone", world.processes[:1])
+        _look(world, " in the row alone", world.ours[:1])
+    if world.previous:
+        first = world.ours[0]
+        first.is_old = True
+        _look(world, " back at the engine of before", [first])
 
 
 def _bring_together(world: World) -> None:
-    _do(world, world.processes[0], Op("synchronize"), " in the end")
+    _do(world, world.ours[0], Op("synchronize"), " in the end")
 
 
 def _look(

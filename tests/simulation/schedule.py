@@ -32,6 +32,7 @@ EVENTS = (
     "restore",
     "promote",
     "split",
+    "move",
     "join",
     "release",
     "ahead",
@@ -84,6 +85,9 @@ class Schedule:
     engine: str = "cached_db"
     writes: str = "through"
     database: str = "sqlite"
+    #: The engine of before, and which processes still have it.
+    previous: str = ""
+    old: tuple[int, ...] = ()
 
     @property
     def size(self) -> tuple[int, int, int]:

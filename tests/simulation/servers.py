@@ -64,7 +64,8 @@ class Server:
 
     def _note_id(self, *, before: str) -> None:
         self._number += 1
-        self.id = f"{self.valkey.port:08x}{self._number:032x}"[::-1]
+        # The first eight digits are what the package goes by.
+        self.id = f"{self._number:04x}{self.valkey.port:04x}".ljust(40, "0")
         self.info = (
             f"role:master\r\nmaster_replid:{self.id}\r\nmaster_replid2:{before}\r\n".encode()
         )

@@ -7,9 +7,12 @@ import logging
 from contextlib import ExitStack
 from typing import Any, Self
 
+from django.apps import apps
 from django.conf import settings as django_settings
+from django.core.cache import caches
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Model
 from django.test import override_settings
 
 from tests.servers.databases import Vendor, database
@@ -20,6 +23,18 @@ from .clock import Clock, in_force
 from .servers import Server
 
 _PACKAGE = "django_elasticache_sessions"
+
+
+class _Router:
+    """Has the engine of before keep its sessions in the same database."""
+
+    def __init__(self, alias: str) -> None:
+        self._alias = alias
+
+    def db_for_read(self, model: type[Model], **hints: Any) -> str | None:
+        return self._alias if model._meta.app_label == "sessions" else None
+
+    db_for_write = db_for_read
 
 
 class Stage:
@@ -38,6 +53,8 @@ class Stage:
         """Start everything."""
         self.alias = self._stack.enter_context(database(self.vendor))
         _hasten(connections.settings[self.alias], self.vendor)
+        with connections[self.alias].schema_editor() as editor:
+            editor.create_model(apps.get_model("sessions.Session"))
         connections[self.alias].close()
         valkeys = [self._stack.enter_context(Valkey(restricted=False)) for _ in range(2)]
         self._stack.enter_context(override_settings(**self._settings(valkeys)))
@@ -60,18 +77,19 @@ class Stage:
         self._stack.close()
 
     def _settings(self, valkeys: list[Valkey]) -> dict[str, Any]:
-        caches = copy.deepcopy(django_settings.CACHES)
+        described = copy.deepcopy(django_settings.CACHES)
         for valkey, name in [
             (valkeys[0], adapter.CACHE_ALIAS),
             *((one, str(one.port)) for one in valkeys),
         ]:
-            caches[name] = {
-                **caches[adapter.CACHE_ALIAS],
+            described[name] = {
+                **described[adapter.CACHE_ALIAS],
                 "LOCATION": f"{valkey.url}/0",
                 "OPTIONS": {"SOCKET_TIMEOUT": 10, "SOCKET_CONNECT_TIMEOUT": 10},
             }
         return {
-            "CACHES": caches,
+            "CACHES": described,
+            "DATABASE_ROUTERS": [_Router(self.alias)],
             "SESSION_ENGINE": f"{_PACKAGE}.backends.{self.engine}",
             "ELASTICACHE_SESSIONS": {
                 "FALLBACK_DATABASE": self.alias,
@@ -88,10 +106,12 @@ class Stage:
         for server in self.servers:
             server.reset()
         adapter.empty(self.connection(0), self.servers[0])
+        caches["default"].clear()
         while len(self._processes) < processes:
             self._processes.append(adapter.Process(self.alias, self.servers[0]))
         for process in self._processes:
             process.begin(self.servers[0])
+            process.keys, process.previous, process.is_old = adapter.NEWER, "", False
         return self._processes[:processes]
 
     def tick_database(self) -> None:

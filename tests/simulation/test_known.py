@@ -231,6 +231,99 @@ KNOWN = {
             Fault((0, 1, 1), "refused"),
         ),
     ),
+    "a save at the engine of before is overwritten by the mark there": Schedule(
+        actors=((Op("load", 1),), (Op("save", 1),)),
+        switches=(Switch((0, 0, 9), 1),),
+        previous="db",
+        old=(1,),
+    ),
+    "of two requests that migrate a session at once, one finds nothing": Schedule(
+        actors=((Op("load"),), (Op("load"),)),
+        switches=(Switch((0, 0, 5), 1),),
+        previous="db",
+    ),
+    "a login at the engine of before takes the mark along": Schedule(
+        actors=((Op("load"),), (Op("login"),)),
+        previous="db",
+        old=(1,),
+    ),
+    "a session is ended at the engine of before while its change is taken over": Schedule(
+        actors=((), (Op("load"), Op("save")), (Op("save"), Op("login"))),
+        switches=(Switch((1, 1, 1), 2), Switch((2, 1, 1), 1), Switch((1, 1, 3), 2)),
+        engine="cache",
+        previous="db",
+        old=(2,),
+    ),
+    "a session that was migrated and ended is migrated again": Schedule(
+        actors=((Op("load", 1),), (), (Op("save", 1, "b"), Op("end both", 1))),
+        switches=(Switch((0, 0, 2), 2),),
+        engine="cache",
+        previous="db",
+        old=(1,),
+    ),
+    "a session that is not there for a login goes on at the engine of before": Schedule(
+        actors=((Op("rotate", 1),), (Op("end", 1),)),
+        switches=(Switch((0, 0, 5), 1),),
+        engine="cache",
+        previous="db",
+    ),
+    "a migrated session is filled in after its end": Schedule(
+        actors=((Op("save"),), (Op("load"), Op("end both"))),
+        switches=(Switch((0, 0, 8), 1),),
+        processes=(0, 0),
+        writes="behind",
+        previous="db",
+    ),
+    "a migrated session is filled in after it was changed": Schedule(
+        actors=((Op("load"), Op("load")), (Op("save"),)),
+        switches=(Switch((0, 0, 1), 1), Switch((1, 0, 2), 0), Switch((0, 0, 9), 1)),
+        faults=(Fault((0, 0, 7), "slow", 2500),),
+        processes=(0, 0),
+        previous="db",
+    ),
+    "a session that has expired comes back with a late INSERT": Schedule(
+        actors=((Op("purge", 1, "b"), Op("login", 1)), (Op("create", 1, "b"),)),
+        switches=(Switch((0, 0, 0), 1), Switch((1, 0, 2), 0), Switch((0, 1, 5), 1)),
+        faults=(
+            Fault((1, 0, 0), "held", 1),
+            Fault((1, 0, 2), "jump", 2_700_000),
+            Fault((0, 1, 7), "jump", 1_300_000),
+        ),
+    ),
+    "a process that stood still fills in a session that has expired": Schedule(
+        actors=((Op("end for user", 0, "b"), Op("touch")), (Op("create"),)),
+        switches=(Switch((0, 0, 4), 1),),
+        faults=(Fault((1, 0, 4), "jump", 2_700_000),),
+    ),
+    "a cache that nobody used for a while is used again as it was": Schedule(
+        actors=((), (Op("load", 0, "b"), Op("load")), (Op("save", 0, "b"),)),
+        faults=(Fault((1, 0, 2), "move", 1), Fault((2, 0, 1), "jump", 90_000)),
+    ),
+    "a primary that nobody had met was superseded twice": Schedule(
+        actors=((Op("save"),), (Op("end others"), Op("load", 0, "b")), (Op("logout"),)),
+        faults=(Fault((0, 0, 3), "split", 0), Fault((1, 0, 2), "split", 1)),
+        processes=(0, 0, 1),
+        writes="behind",
+    ),
+    "marks are brought up to date for ever at a cache that was left": Schedule(
+        actors=((Op("synchronize"),), (Op("end for user", 1),), (Op("save", 1),)),
+        switches=(Switch((0, 0, 1), 1), Switch((1, 0, 4), 2), Switch((2, 0, 4), 0)),
+        faults=(Fault((1, 0, 1), "move", 2),),
+        writes="behind",
+    ),
+    "a creation that arrives too late makes a row without life": Schedule(
+        actors=((Op("end both", 1, "b"), Op("load", 1)), (Op("login"),)),
+        switches=(Switch((0, 0, 7), 1), Switch((1, 0, 7), 0)),
+        faults=(Fault((1, 0, 0), "move", 0), Fault((0, 1, 2), "jump", 90_000)),
+        processes=(0, 0),
+        writes="behind",
+    ),
+    "of two migrations of a session one is held up": Schedule(
+        actors=((Op("save"),), (Op("load"),)),
+        switches=(Switch((0, 0, 8), 1), Switch((1, 0, 9), 0)),
+        faults=(Fault((0, 0, 7), "held", 1),),
+        previous="db",
+    ),
 }
 
 

@@ -23,10 +23,41 @@ _MET = {
     "lost with the cache": ("cache", "through", "cache"),
     "two rotations": ("cached_db", "through", "calm"),
     "an end under an old key": ("cached_db", "through", "calm"),
+    "killed during a logout": ("cached_db", "through", "moves"),
+    "not written there": ("cached_db", "through", "migration"),
+    "ended by its id while both are at work": ("cached_db", "through", "migration"),
+    "saved there while it was migrated": ("cached_db", "through", "migration"),
+    "changed back": ("cached_db", "through", "migration"),
+    "the whole session is saved there": ("cached_db", "through", "migration"),
 }
 _MOST = 400
 #: Those that are met too seldom.
 _GIVEN = {
+    "killed during a logout": Schedule(
+        actors=((Op("logout", 0, "b"), Op("end for user")), (Op("load", 1),)),
+        faults=(Fault((0, 0, 4), "move", 0), Fault((1, 0, 0), "move", 0)),
+    ),
+    "saved there while it was migrated": Schedule(
+        actors=((Op("load", 1),), (Op("save", 1),)),
+        switches=(Switch((0, 0, 0), 1), Switch((1, 0, 1), 0)),
+        previous="db",
+        old=(1,),
+    ),
+    "changed back": Schedule(
+        actors=((Op("save", 0, "b"),), (Op("save", 0, "b"), Op("remove", 0, "b"))),
+        previous="db",
+        old=(1,),
+    ),
+    "the whole session is saved there": Schedule(
+        actors=((Op("load"), Op("load")), (Op("save", 0, "b"),), (Op("save"),)),
+        switches=(
+            Switch((0, 1, 0), 1),
+            Switch((1, 0, 1), 2),
+            Switch((2, 0, 2), 1),
+        ),
+        previous="db",
+        old=(1, 2),
+    ),
     "cut off crosswise": Schedule(
         actors=((Op("logout", 1),), (Op("load"), Op("save", 1, "b"))),
         faults=(Fault((0, 0, 4), "refused"), Fault((1, 0, 0), "database away", 1)),

@@ -8,21 +8,21 @@ from typing import Any
 
 from django_elasticache_sessions.exceptions import SessionEnded, SessionStoreUnavailable
 
-from . import adapter
+from . import adapter, previous
 from .doing import OPERATIONS
+from .excuses import may_be_unavailable
 from .fates import Blocked, Killed, answer
 from .ledger import Ledger
 from .promises import Key, State, Transaction
 from .requests import Request, Steps
 from .schedule import EVERYBODY, At, Fault, Op, Schedule
+from .servers import Server
 from .stage import Stage
 from .transactions import TRANSACTIONS
 
-_OF_VISITORS = (
-    *("load", "save", "remove", "replace", "touch"),
-    *("create", "rotate", "login", "logout"),
-)
 _ALL = {**OPERATIONS, **TRANSACTIONS}
+_OLD = {**dict.fromkeys(_ALL, previous.nothing), **previous.OPERATIONS}
+_ENGINES = "django.contrib.sessions.backends."
 _OPENING = (Op("login", 0), Op("create", 1))
 
 
@@ -78,18 +78,37 @@ class World:
         self.snapshot: Any = None
         self.log: list[str] = []
         self.trouble_seconds = -1000.0
-        self.has_had_trouble = self.has_database_failed = False
+        self.has_had_trouble = self.has_database_failed = self.has_previous_failed = False
         #: Whether both stores are there, and have been for a while.
         self.is_calm = False
         #: Whether everybody has had the time to notice everything.
         self.is_settled = False
         self._values = itertools.count(1)
         self.primary = stage.servers[0]
-        adapter.use_keys(is_new=False)
-        for op in _OPENING:
-            self.do(self.processes[0], op)
-        adapter.use_keys(is_new=True)
+        #: The primary before the last failover.
+        self.demoted: Server | None = None
+        #: The process that was restarted last, whose settings are in force once it is at work.
+        self.mover: adapter.Process | None = None
+        self.previous = (
+            schedule.previous and f"django.contrib.sessions.backends.{schedule.previous}"
+        )
+        self._open()
         self.pass_time(adapter.CALM_SECONDS)
+
+    def _open(self) -> None:
+        first = self.processes[0]
+        first.keys, first.is_old = adapter.OLDER, bool(self.previous)
+        for op in _OPENING:
+            self.do(first, op)
+        first.keys = adapter.NEWER
+        for number, process in enumerate(self.processes):
+            process.is_old = number in self.schedule.old
+            process.previous = "" if process.is_old else self.previous
+
+    @property
+    def ours(self) -> list[adapter.Process]:
+        """The processes with the engine that is simulated."""
+        return [process for process in self.processes if not process.is_old]
 
     # What the operations ask.
 
@@ -127,6 +146,8 @@ class World:
         self.has_had_trouble = True
         if kind == "cache":
             self.trouble_seconds = self.clock.seconds
+        elif kind == "previous":
+            self.has_previous_failed = True
         else:
             self.has_database_failed = self.ledger.has_database_failed = True
 
@@ -144,6 +165,7 @@ class World:
     def is_away(self, kind: str, actor: Actor) -> bool:
         """Tell whether a store is unreachable for an actor's process."""
         number = self.processes.index(actor.process) if actor.process in self.processes else 0
+        kind = "database" if kind == "previous" else kind
         return (kind, EVERYBODY) in self.away or (kind, number) in self.away
 
     # What the scheduler does.
@@ -181,7 +203,7 @@ class World:
             elif not actor.is_cut_off and (op.kind == "begin") <= (actor.transaction is None):
                 key = actor.cookies.get(op.visitor) or self.cookie_of(op.visitor)
                 actor.request = Request(self, actor, op, key, self.tick, self.clock.seconds)
-                actor.steps, actor.exchange = _ALL[op.kind](actor.request), 0
+                actor.steps, actor.exchange = _steps(actor.request), 0
                 self._enter(actor)
                 self._resume(actor)
                 if actor.steps is not None:
@@ -233,7 +255,7 @@ class World:
                 request.ledger.check_refused(request.key, request.what, reading, request.promises)
         elif not isinstance(error, SessionStoreUnavailable):
             request.ledger.violated(f"{request.op.kind} raises {type(error).__name__}", str(error))
-        elif not self.may_be_unavailable(request):
+        elif not may_be_unavailable(self, request):
             when = (
                 "when all is well"
                 if self.is_calm
@@ -242,18 +264,6 @@ class World:
                 else "without a fault"
             )
             request.ledger.violated(f"{request.op.kind} is unavailable {when}", str(error))
-
-    def may_be_unavailable(self, request: Request) -> bool:
-        """Tell whether something happened that makes a store unavailable."""
-        if self.is_settled or not self.has_had_trouble:
-            return not self.is_calm and self.is_settled
-        if self.has_database_failed or self.ledger.is_cache_alone:
-            return True
-        if request.op.kind not in _OF_VISITORS:
-            return True
-        key = request.key
-        is_unclear = self.ledger.waits(key) or (key is not None and bool(key.left))
-        return is_unclear and self.ledger.allows("waiting out of reach")
 
     def undo(self, actor: Actor) -> None:
         """Roll back an actor's transaction, as a view that fails does."""
@@ -276,9 +286,7 @@ class World:
         request.give_up()
         if killed.is_process:
             actor.process.begin(actor.process.server)
-            for other in self.actors:
-                if other is not actor and other.process is actor.process and other.steps:
-                    self._die(other, Killed(is_process=False))
+            self._cut_off(actor.process, actor)
         if actor.transaction is None:
             self.stage.hang_up(actor.index)
             actor.around = None
@@ -292,12 +300,26 @@ class World:
                 actor.is_cut_off = False
         self._leave(actor)
 
+    def _cut_off(self, process: adapter.Process, but: Actor | None = None) -> None:
+        for other in self.actors:
+            if other is not but and other.process is process and other.steps:
+                self._die(other, Killed(is_process=False))
+
+    def restart(self, process: adapter.Process, server: Server) -> None:
+        """Have a process end, and one begin that is led to a server which it does not know."""
+        self._cut_off(process)
+        process.begin(server, is_known=False)
+
+    def other(self, server: Server) -> Server:
+        """Return the server that this one is not."""
+        return next(one for one in self.stage.servers if one is not server)
+
     def do(self, process: adapter.Process, op: Op, key: Key | None = None) -> Request:
         """Do a whole operation at once, beside the schedule."""
         actor = Actor(-2, process, [op])
         request = Request(self, actor, op, key or self.cookie_of(op.visitor), self.tick)
         request.began_seconds = self.clock.seconds
-        actor.request, actor.steps = request, _ALL[op.kind](request)
+        actor.request, actor.steps = request, _steps(request)
         self._enter(actor)
         self._resume(actor)
         while actor.steps is not None:
@@ -308,5 +330,10 @@ class World:
         """Have time pass, for the servers too."""
         self.clock.seconds += seconds
         if seconds >= 1:
-            for server in {self.primary, *(process.server for process in self.processes)}:
+            for server in self.stage.servers:
                 server.pass_time(seconds)
+
+
+def _steps(request: Request) -> Steps:
+    known = _OLD if request.actor.process.is_old else _ALL
+    return known[request.op.kind](request)

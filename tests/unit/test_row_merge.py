@@ -16,7 +16,7 @@ from django_elasticache_sessions.fields import stored_name
 from django_elasticache_sessions.keys import Naming, stamp_of_key
 from django_elasticache_sessions.operations import PENDING_EXPIRY, PENDING_KEY, StoredSession
 from django_elasticache_sessions.row_merge import Merged, merge
-from django_elasticache_sessions.rows import Content, Row, State
+from django_elasticache_sessions.rows import LATE_SECONDS, Content, Row, State
 
 NAMING = Naming("session", 16, (b"n" * 32,))
 SESSION_KEY = "0123456789abcdefghijklmnopqrstuvwxyz0123"
@@ -237,7 +237,16 @@ def test_the_first_hand_over_makes_the_row_of_all_that_is_in_the_hash():
         0,
         1,
         has_newer=False,
-        content=Content(NAME.digest, 77, CREATED, "tag", key(7), found.fields, 9),
+        content=Content(
+            NAME.digest,
+            77,
+            CREATED,
+            "tag",
+            key(7),
+            found.fields,
+            9,
+            latest=SAVED + TTL - 77 + LATE_SECONDS,
+        ),
     )
 
 
