@@ -38,6 +38,11 @@ class Breaker:
         """Whether the store did not serve when last asked."""
         return self._pause > 0
 
+    @property
+    def is_resting(self) -> bool:
+        """Whether nobody may try it just now."""
+        return self._pause > 0 and time.monotonic() < self._next_attempt
+
     def admits(self) -> bool:
         """Tell whether the store may be asked now; while open, one caller is told so per pause."""
         if not self._pause:

@@ -158,8 +158,11 @@ class Homes:
 
     @property
     def is_database_left_alone(self) -> bool:
-        """Whether nothing can be brought into the database."""
-        return self.database.is_open or self.writes.is_open
+        """Whether nothing can be brought into the database just now.
+
+        Reads close its breaker; of writes what waits may be the only ones.
+        """
+        return self.database.is_open or self.writes.is_resting
 
     @property
     def is_partly_down(self) -> bool:

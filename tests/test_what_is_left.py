@@ -111,6 +111,8 @@ def test_nothing_saved_while_sqlite_was_locked_is_lost_with_the_cache(
     for name in ("RECONCILE_SECONDS", "SEARCH_SECONDS"):
         monkeypatch.setattr(homes, name, 0.0)
     monkeypatch.setattr(reading, "PATIENCE_SECONDS", 0)
+    for name in ("FIRST_PAUSE_SECONDS", "LONGEST_PAUSE_SECONDS"):
+        monkeypatch.setattr(breaker, name, 1e-9)
     key, other, rotated = saved(a=1), saved(a=1), saved(a=1)
     session = SessionStore(rotated)
     assert session["a"] == 1
