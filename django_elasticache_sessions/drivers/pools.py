@@ -41,7 +41,10 @@ _ASYNC_CONNECTIONS = {
     SentinelManagedConnection: aiosentinel.SentinelManagedConnection,
     SentinelManagedSSLConnection: aiosentinel.SentinelManagedSSLConnection,
 }
-_DRIVER_INFO = {"driver_info", "lib_name", "lib_version"}
+_VERSION_OPTIONS = {"driver_info", "lib_name", "lib_version"}
+# redis-py 8 reads its version from a file for each connection. Without a descriptor to do so, its
+# pools lose a place at each attempt.
+_VERSION = getattr(Connection(), "driver_info", None)  # type: ignore[no-untyped-call]
 # What a synchronous pool adds to its connections' arguments, or has an asyncio form of its own.
 _SYNC_ONLY = {
     "command_packer",
@@ -80,25 +83,17 @@ def make_pool(alias: str, *, host: str = "", port: int = 0) -> ConnectionPool:
         pool: ConnectionPool = factory.get_connection_pool(params)
         # The drivers read RESP2; RESP3 costs a longer handshake and brings the scripts nothing.
         pool.connection_kwargs["protocol"] = 2
+        if _VERSION is not None and not _VERSION_OPTIONS & pool.connection_kwargs.keys():
+            pool.connection_kwargs["driver_info"] = _VERSION
         # A pool takes any option; a connection does not. This one is never opened. What it lacks
         # of the system, such as a free descriptor, is told by the first that is.
         with suppress(OSError):
-            _keep_driver_info(pool, pool.connection_class(**pool.connection_kwargs))
+            pool.connection_class(**pool.connection_kwargs)
         pool.connection_class = hurrying(pool.connection_class)
         hasten(pool)
     except (AttributeError, TypeError, ValueError) as error:
         raise UnusableOptions(_unusable(alias, error)) from None
     return pool
-
-
-def _keep_driver_info(pool: ConnectionPool, connection: Any) -> None:
-    """Have redis-py not read its own version from a file for each connection.
-
-    Without a descriptor to do so, its pools lose a place at each attempt.
-    """
-    info = getattr(connection, "driver_info", None)
-    if info is not None and not _DRIVER_INFO & pool.connection_kwargs.keys():
-        pool.connection_kwargs["driver_info"] = info
 
 
 def _unusable(alias: str, error: Exception) -> str:
