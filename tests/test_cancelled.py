@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from itertools import count
 from typing import Any
@@ -13,9 +14,11 @@ from asgiref.sync import sync_to_async
 
 from django_elasticache_sessions.backends.cache import SessionStore as CacheStore
 from django_elasticache_sessions.backends.cached_db import SessionStore
-from django_elasticache_sessions.drivers import aio
+from django_elasticache_sessions.drivers import aio, lasting
 from django_elasticache_sessions.homes import get_homes
 from django_elasticache_sessions.statements import Statement
+
+from .servers.waiting import until
 
 WAIT_SECONDS = 10
 
@@ -257,3 +260,24 @@ async def test_a_cut_off_statement_keeps_no_other_thread_work_from_its_caller(st
     assert await session.aget("a") == 1
     await all_done()
     assert not await store().aexists(session.session_key)
+
+
+async def test_many_cancelled_requests_have_few_threads_and_database_connections_between_them():
+    most, now, lock = 0, 0, threading.Lock()
+
+    def work() -> None:
+        nonlocal most, now
+        with lock:
+            now += 1
+            most = max(most, now)
+        time.sleep(0.01)
+        with lock:
+            now -= 1
+
+    async def step() -> None:
+        await lasting.run_blocking(work)
+
+    rest = [asyncio.create_task(lasting.by_itself(lasting.Outlasting(step()))) for _ in range(40)]
+    await asyncio.gather(*rest)
+    assert most <= lasting.MOST_OWN_THREADS
+    await until(lambda: now == 0, what="all done")

@@ -544,9 +544,9 @@ class TestAge:
         def pass_hours(hours: float) -> None:
             real = time.monotonic
             monkeypatch.setattr(authentication, "now", lambda: real() + hours * 3600)
-            for driver in ("sync", "aio"):
+            for module in ("lines", "aio_lines", "wire"):
                 monkeypatch.setattr(
-                    f"django_elasticache_sessions.drivers.{driver}.now",
+                    f"django_elasticache_sessions.drivers.{module}.now",
                     lambda: real() + hours * 3600,
                 )
 

@@ -18,7 +18,7 @@ from django.db import connections
 from django_elasticache_sessions import health, homes
 from django_elasticache_sessions.backends import cached_db
 from django_elasticache_sessions.backends.cache import SessionStore
-from django_elasticache_sessions.drivers import lasting, sync
+from django_elasticache_sessions.drivers import sync
 from django_elasticache_sessions.exceptions import (
     DatabaseUnavailable,
     LimitReached,
@@ -29,7 +29,6 @@ from django_elasticache_sessions.statements import Statement
 
 from .conftest import point_sessions_at
 from .servers.valkey import Valkey
-from .servers.waiting import until
 
 ENGINE = "django_elasticache_sessions.backends.cached_db"
 
@@ -332,24 +331,3 @@ class TestAProcessWithoutFileDescriptors:
         connections[homes.get_homes().database_alias].close()
         with no_descriptors(), pytest.raises(SessionStoreUnavailable):
             cached_db.SessionStore(key).load()
-
-
-async def test_many_cancelled_requests_have_few_threads_and_database_connections_between_them():
-    most, now, lock = 0, 0, threading.Lock()
-
-    def work() -> None:
-        nonlocal most, now
-        with lock:
-            now += 1
-            most = max(most, now)
-        time.sleep(0.01)
-        with lock:
-            now -= 1
-
-    async def step() -> None:
-        await lasting.run_blocking(work)
-
-    rest = [asyncio.create_task(lasting.by_itself(lasting.Outlasting(step()))) for _ in range(40)]
-    await asyncio.gather(*rest)
-    assert most <= lasting.MOST_OWN_THREADS
-    await until(lambda: now == 0, what="all done")

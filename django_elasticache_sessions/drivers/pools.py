@@ -43,9 +43,10 @@ _ASYNC_CONNECTIONS = {
     SentinelManagedConnection: aiosentinel.SentinelManagedConnection,
     SentinelManagedSSLConnection: aiosentinel.SentinelManagedSSLConnection,
 }
-_DRIVER_INFO = {"driver_info", "lib_name", "lib_version"}
-#: As redis-py calls itself; not in its earlier releases.
-_THIS_DRIVER = getattr(Connection(), "driver_info", None)  # type: ignore[no-untyped-call]
+_VERSION_OPTIONS = {"driver_info", "lib_name", "lib_version"}
+# redis-py 8 reads its version from a file for each connection. Without a descriptor to do so, its
+# pools lose a place at each attempt.
+_VERSION = getattr(Connection(), "driver_info", None)  # type: ignore[no-untyped-call]
 # What a synchronous pool adds to its connections' arguments, or has an asyncio form of its own.
 _SYNC_ONLY = {
     "command_packer",
@@ -87,11 +88,12 @@ def make_pool(alias: str, *, host: str = "", port: int = 0) -> ConnectionPool:
             raise ImproperlyConfigured(_not_of_django_redis(alias))
         # The drivers read RESP2; RESP3 costs a longer handshake and brings the scripts nothing.
         pool.connection_kwargs["protocol"] = 2
+        if _VERSION is not None and not _VERSION_OPTIONS & pool.connection_kwargs.keys():
+            pool.connection_kwargs["driver_info"] = _VERSION
         # A pool takes any option; a connection does not. This one is never opened. What it lacks
         # of the system, such as a free descriptor, is told by the first that is.
         with suppress(OSError):
             pool.connection_class(**pool.connection_kwargs)
-        _give_driver_info(pool)
         pool.connection_class = hurrying(pool.connection_class)
         hasten(pool)
     except (AttributeError, ImportError, RedisError, TypeError, ValueError) as error:
@@ -104,16 +106,6 @@ def _refuse_unusable(alias: str, url: str) -> None:
     for problem in find_problems(alias, options if isinstance(options, Mapping) else {}, url):
         if problem.code == RAISED:
             raise UnusableOptions(f"{problem.message} {problem.hint}")
-
-
-def _give_driver_info(pool: ConnectionPool) -> None:
-    """Have redis-py not read its own version from a file for each connection.
-
-    Without a descriptor to do so, its pools lose a place at each attempt.
-    """
-    is_taken = "driver_info" in parameters(pool.connection_class)
-    if is_taken and not _DRIVER_INFO & pool.connection_kwargs.keys():
-        pool.connection_kwargs["driver_info"] = _THIS_DRIVER
 
 
 def _unusable(alias: str, error: Exception) -> str:

@@ -208,7 +208,7 @@ class TestAge:
 
         def pass_hours(hours: float) -> None:
             real = time.monotonic
-            for module in ("authentication", "sync", "aio"):
+            for module in ("authentication", "lines", "aio_lines", "wire"):
                 monkeypatch.setattr(
                     f"django_elasticache_sessions.drivers.{module}.now",
                     lambda: real() + hours * 3600,
