@@ -96,6 +96,7 @@ def test_all_is_well_behind_tls_with_a_user_a_replica_and_a_database(settings, d
             "memory": "ok",
             "replica 0": "ok",
             "hash encoding": "unknown",
+            "replication id": "ok",
             "waiting for the database": "ok",
             f"database {durable!r}": "ok",
             "waiting for the cache": "ok",

@@ -49,6 +49,8 @@ def judge(facts: Facts, *, is_durable: bool, is_serverless: bool = False) -> Ite
     if not is_serverless:
         yield _listpacks(facts)
     if is_durable:
+        if facts.is_identified is not None:
+            yield _identity(is_identified=facts.is_identified)
         yield _pending(facts.pending)
 
 
@@ -289,6 +291,18 @@ def _listpacks(facts: Facts) -> Finding:
             "parameter group, if your sessions are small.",
         )
     return ok(subject, f"all of {len(encodings)} sessions are kept compactly")
+
+
+def _identity(*, is_identified: bool) -> Finding:
+    subject = "replication id"
+    if is_identified:
+        return ok(subject, "the same for commands and scripts: a failover is noticed")
+    return advice(
+        subject,
+        "not the same for commands and scripts (INFO replication): a failover goes unnoticed, and "
+        "what the replica lacked may be shown until the session's next save",
+        "Take a replication group, whose nodes tell it, if that matters; see The cached_db engine.",
+    )
 
 
 def _pending(pending: int | None) -> Finding:

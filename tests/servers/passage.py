@@ -171,6 +171,12 @@ class Passage:
             self._held += data
             if self._owed == 0:
                 await self._deliver_cut(self._cut)
+        elif self._faults.rewrite and not self._faults.black_hole:
+            # What comes in pieces is rewritten whole.
+            self._held += data
+            if self._owed == 0:
+                whole, self._held = self._held, b""
+                await self._deliver(self._faults.rewrite(whole))
         elif not self._faults.black_hole:
             await self._deliver(data)
 

@@ -990,6 +990,7 @@ def test_the_commands_of_every_script_are_known_here():
         "create_pending",
         "save_pending",
         "handed",
+        "origin",
     }
     # See the tests of occurrences.
     of_counts = {"note"}
