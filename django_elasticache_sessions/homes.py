@@ -29,6 +29,7 @@ from .exceptions import (
 from .health import Health
 from .identities import UNTOLD, Identities, probe
 from .keys import SessionName
+from .losses import Losses
 from .occurrences import Occurrences
 from .operations import (
     ORIGIN,
@@ -134,6 +135,7 @@ class Homes:
         self.writes = StatementBreaker(3, Health(database_alias, "database", part="writes"))
         self._stall = Stall()
         self.occurrences = Occurrences()
+        self.losses = Losses(self.occurrences)
         #: Why the database did not serve when last asked.
         self.database_problem: SessionStoreUnavailable = DatabaseUnavailable(
             Text("The fallback database did not serve.")

@@ -235,6 +235,21 @@ def test_the_eviction_policy_is_judged_by_what_would_be_lost(
         assert policy in finding.found
 
 
+@pytest.mark.parametrize(
+    ("policy", "level"),
+    [("noeviction", "ok"), ("allkeys-lru", "problem"), ("volatile-ttl", "problem")],
+)
+def test_an_eviction_that_loses_what_waits_by_intention_is_a_problem(
+    settings, durable, policy, level
+):
+    settings.ELASTICACHE_SESSIONS |= {"FALLBACK_WRITES": "behind"}
+    with Valkey(config={"maxmemory-policy": policy}) as server:
+        point_sessions_at(settings, server.url)
+        finding = found(CACHED_DB_ENGINE)["eviction policy"]
+        assert finding.level == level
+        assert "volatile" not in finding.mend
+
+
 def test_the_policy_is_never_asked_of_config(store):
     list(examine(CACHE_ENGINE))
     refused = {entry["object"] for entry in store.client().acl_log()}
