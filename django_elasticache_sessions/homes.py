@@ -609,7 +609,7 @@ def meet(homes: Homes, bucket: int) -> Operation[None]:
     origin = homes.origin(bucket)
     if homes.identities.is_new(origin):
         probed = yield from probe(get_configuration().naming.pending_set(bucket))
-        homes.identities.learn(origin, probed)
+        homes.identities.learn(homes._server_of(bucket), origin, probed)
         if probed.id:
             homes.note_origin(bucket, probed.id)
         origin = homes.origin(bucket)

@@ -21,7 +21,7 @@ UNTOLD = UNKNOWN
 #: As `ORIGIN`, but never answered from what is known of a connection.
 _ASK: Command = ("INFO", "REPLICATION")
 _ATTEMPTS = 2
-#: So many servers that are new to a process, within so many seconds, are one whose id changes.
+#: So many new servers in one place, within so many seconds, are one whose id changes.
 _MOST_NEW, _WITHIN_SECONDS = 8, 60.0
 _PREDECESSOR = re.compile(
     rb"master_replid:([0-9a-f]{8}).*?master_replid2:(?!0{8})([0-9a-f]{8})", re.DOTALL
@@ -48,7 +48,7 @@ class Identities:
         self._is_seen_by_scripts: dict[bytes, bool] = {}
         self._predecessors: dict[bytes, bytes] = {}
         self._are_changing = False
-        self._met: deque[float] = deque(maxlen=_MOST_NEW)
+        self._met: dict[int, deque[float]] = {}
 
     def known_as(self, origin: bytes) -> bytes:
         """Return the id by which a server goes here: its own, or that of those that do not tell."""
@@ -66,12 +66,9 @@ class Identities:
         """Return the primary whose place a server has taken, if it says so."""
         return self._predecessors.get(origin)
 
-    def learn(self, origin: bytes, probed: Probed) -> None:
-        """Take what a server said that had been called `origin`."""
-        now = time.monotonic()
-        self._met.append(now)
-        is_many = len(self._met) == _MOST_NEW and now - self._met[0] < _WITHIN_SECONDS
-        if not probed.id or is_many:
+    def learn(self, place: int, origin: bytes, probed: Probed) -> None:
+        """Take what a server said that had been called `origin`; `place` is where it was met."""
+        if not probed.id or self._is_one_of_many(place):
             self._are_changing = True
             return
         self._is_seen_by_scripts[probed.id] = probed.is_seen_by_scripts
@@ -79,6 +76,12 @@ class Identities:
             self._is_seen_by_scripts[origin] = False
         if probed.predecessor:
             self._predecessors[probed.id] = probed.predecessor
+
+    def _is_one_of_many(self, place: int) -> bool:
+        now = time.monotonic()
+        met = self._met.setdefault(place, deque(maxlen=_MOST_NEW))
+        met.append(now)
+        return len(met) == _MOST_NEW and now - met[0] < _WITHIN_SECONDS
 
 
 def probe(key: str) -> Operation[Probed]:
