@@ -205,7 +205,14 @@ def _cache(stats: Stats) -> Section:
 def _facts_of_cache(cache: CacheStats, *, is_durable: bool) -> list[Fact]:
     hits, misses = cache.keyspace_hits, cache.keyspace_misses
     asked = None if hits is None or misses is None else hits + misses
-    waiting = [Fact(name=_("Waiting for the database"), value=_count(cache.pending))]
+    waiting = [
+        Fact(name=_("Waiting for the database"), value=_count(cache.pending)),
+        Fact(
+            name=_("Lost while waiting"),
+            value=_count(total(cache.events.hours, "lost")),
+            note=str(SPANS["day"]),
+        ),
+    ]
     return [
         _memory(cache.used_memory_bytes, cache.max_memory_bytes),
         Fact(name=_("Memory fragmentation"), value=_number(cache.fragmentation_ratio, 2)),

@@ -21,7 +21,7 @@ from .operations import Command
 MINUTES = 60
 HOURS = 24
 _MINUTE_SECONDS, _HOUR_SECONDS = 60, 3600
-_FIELD = re.compile(rb"([ce])([mh])(\d{1,10})")
+_FIELD = re.compile(rb"([cel])([mh])(\d{1,10})")
 _COUNT = re.compile(rb"\d{1,18}")
 
 
@@ -29,12 +29,14 @@ _COUNT = re.compile(rb"\d{1,18}")
 class Period:
     """A minute or an hour: how many sessions were created and ended in it.
 
-    `None` where nothing had been counted yet, so that nobody can tell.
+    `lost` is how many lost what waited in the cache for the database. `None` where nothing had been
+    counted yet, so that nobody can tell.
     """
 
     start: datetime
     created: int | None
     ended: int | None
+    lost: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,8 +69,8 @@ def parse(replies: Iterable[Any], now: int) -> Events:
     )
 
 
-def total(periods: Iterable[Period], kind: Literal["created", "ended"]) -> int | None:
-    """Return how many were created, or ended, in periods; `None` where nobody can tell."""
+def total(periods: Iterable[Period], kind: Literal["created", "ended", "lost"]) -> int | None:
+    """Return how many of a kind there were in periods; `None` where nobody can tell."""
     counts = [getattr(period, kind) for period in periods]
     known: list[int] = [count for count in counts if count is not None]
     return sum(known) if known else None
@@ -88,6 +90,7 @@ def _periods(
             start=datetime.fromtimestamp(number * seconds, UTC),
             created=counts[b"c", scale, number] if is_known else None,
             ended=counts[b"e", scale, number] if is_known else None,
+            lost=counts[b"l", scale, number] if is_known else None,
         )
         for number in range(last - most + 1, last + 1)
         for is_known in ((number + 1) * seconds > since,)

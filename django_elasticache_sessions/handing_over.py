@@ -42,6 +42,8 @@ logger = logging.getLogger("django_elasticache_sessions")
 
 _ATTEMPTS = 5
 _STATEMENT_BYTES = 256 * 1024
+#: What `handed` replies of a session of which something waited that is gone.
+_LOST = 2
 _NOT_TAKEN = "the database does not take it"
 
 
@@ -83,6 +85,7 @@ def hand_over(
     """
     refused: set[SessionName] = set()
     waiting = sorted(dict.fromkeys(names), key=_bucket)
+    homes.losses.tell()
     if waiting:
         # What comes of a superseded server is marked: which one it is has to be known.
         yield from acquaint(homes, waiting[0])
@@ -109,7 +112,8 @@ def hand_over(
         except SessionStoreUnavailable:
             # The rows have it; what the hashes still think of as pending is not taken twice.
             return [name for name in waiting if name not in asked]
-        done = {name for name, reply in zip(asked, replies, strict=True) if reply == 1}
+        homes.losses.note(replies.count(_LOST))
+        done = {name for name, reply in zip(asked, replies, strict=True) if reply in (1, _LOST)}
         waiting = [name for name in waiting if name not in done]
     return waiting
 
@@ -141,7 +145,8 @@ def _tell_after_commit(
 ) -> Operation[None]:
     def tell() -> Operation[None]:
         # What the hashes still think of as pending is not taken twice.
-        yield from try_cache(homes, tuple(commands))
+        replies = yield from try_cache(homes, tuple(commands))
+        homes.losses.note((replies or []).count(_LOST))
 
     if commands:
         digests = [name.digest for name in names]
@@ -173,11 +178,7 @@ def _to_database(
 
     Those that the database does not take are added to `refused`.
     """
-    with_something = [item for item in found if item.stored or item.end_of is not None]
-    states = {}
-    if with_something:
-        digests = [item.name.digest for item in with_something]
-        states = yield from _states(homes, digests)
+    states = yield from _states(homes, [item.name.digest for item in found])
     told: list[tuple[_Found, Command]] = []
     merges: list[tuple[_Found, row_merge.Merged]] = []
     for item in found:
@@ -191,7 +192,7 @@ def _to_database(
             if has_ended:
                 told.append((item, _drop(naming, item.name, 0, *item.tombstone)))
         elif item.stored is None or not item.stored.pending:
-            told.append((item, _handed(naming, item.name, 0, 0, has_newer=False, pending={})))
+            told.append((item, _nothing(naming, item.name, state)))
         elif isinstance(state, InvalidValue):
             _set_aside(homes, refused, item, "its row is damaged")
         elif (state is None and item.stored.version) or (state and state.is_ended):
@@ -312,7 +313,16 @@ def _handed(
 ) -> Command:
     entries = [word for entry in pending.items() for word in entry]
     words: tuple[Word, ...] = (name.sid, before, after, int(has_newer), *entries)
-    return run(scripts.HANDED, _keys(naming, name), words)
+    return run(scripts.HANDED, (*_keys(naming, name), naming.events(name.bucket)), words)
+
+
+def _nothing(naming: Naming, name: SessionName, state: rows.State | InvalidValue | None) -> Command:
+    """Return what tells whether something waited of a session of which nothing was found."""
+    row = 0
+    if isinstance(state, rows.State):
+        row = -1 if state.is_ended else int(state.row.ttl > 0)
+    keys = (*_keys(naming, name), naming.events(name.bucket))
+    return run(scripts.HANDED, keys, (name.sid, 0, 0, row))
 
 
 def _dropped(naming: Naming, name: SessionName, version: int, state: Any) -> Command:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,6 +14,7 @@ from django.core.signals import setting_changed
 from . import occurrences, row_servers, row_upkeep, scripts, transactions
 from .breaker import LONGEST_PAUSE_SECONDS, Breaker, Stall, StatementBreaker
 from .conf import get_configuration, get_outline
+from .drivers.origin import REPLICA
 from .drivers.pools import is_cluster
 from .exceptions import (
     DatabaseBusy,
@@ -29,10 +29,11 @@ from .exceptions import (
 )
 from .forks import after_fork
 from .health import Health
+from .identities import UNTOLD, Identities, probe
 from .keys import SessionName
+from .losses import Losses
 from .occurrences import Occurrences
 from .operations import (
-    INFO,
     ORIGIN,
     Command,
     Dispensable,
@@ -126,6 +127,7 @@ class Homes:
         """Take the alias in `DATABASES`, and whether one server of the cache has all buckets."""
         self.database_alias = database_alias
         self.is_single = is_single
+        self.identities = Identities()
         self._before: set[bytes] = set()
         #: By replication id, what the database says of the servers of the cache.
         self.standings: dict[bytes, Standing] = {}
@@ -135,6 +137,7 @@ class Homes:
         self.writes = StatementBreaker(3, Health(database_alias, "database", part="writes"))
         self._stall = Stall()
         self.occurrences = Occurrences()
+        self.losses = Losses(self.occurrences)
         #: Why the database did not serve when last asked.
         self.database_problem: SessionStoreUnavailable = DatabaseUnavailable(
             Text("The fallback database did not serve.")
@@ -219,7 +222,8 @@ class Homes:
 
     def note_origin(self, bucket: int, origin: bytes) -> None:
         """Note which primary answers for a bucket."""
-        known = self._origins.get(self._server_of(bucket))
+        origin = self.identities.known_as(origin)
+        known = self.origin(bucket)
         if known and known != origin:
             self.begin_aftermath()
             self._before.add(known)
@@ -227,23 +231,27 @@ class Homes:
 
     def origin(self, bucket: int) -> bytes:
         """Return the primary that answered for a bucket when last asked; empty where none has."""
-        return self._origins.get(self._server_of(bucket), b"")
+        return self.identities.known_as(self._origins.get(self._server_of(bucket), b""))
 
     def origins_before(self, origin: bytes) -> list[bytes]:
-        """Return the primaries whose place another one has taken, as this process saw it.
+        """Return the primaries whose place another one has taken, as it says or this process saw.
 
-        Of a cluster nobody can tell: its slots move between primaries.
+        Of a cluster no process can tell: its slots move between primaries.
         """
-        return list(self._before - {origin} - _NAMELESS) if self.is_single else []
+        if origin == UNTOLD:
+            return []
+        before = self._before.copy() if self.is_single else set()
+        before.add(self.identities.predecessor(origin) or b"")
+        return list(before - {origin, UNTOLD} - _NAMELESS)
 
     def trusts(self, origin: bytes) -> bool:
         """Tell whether a primary is known to be the cache."""
-        standing = self.standings.get(origin)
+        standing = self.standings.get(self.identities.known_as(origin))
         return standing is not None and not standing.is_superseded
 
     def origins(self) -> set[bytes]:
         """Return the primaries that answered for any bucket when last asked."""
-        return set(self._origins.values())
+        return set(map(self.identities.known_as, self._origins.values()))
 
     def standing(self, bucket: int) -> Standing:
         """Return what is known of that primary."""
@@ -261,7 +269,7 @@ class Homes:
 
     def mark(self, bucket: int) -> bytes:
         """Return what hashes that are filled in are marked with: their server and its epoch."""
-        return b"%s.%d" % (self.origin(bucket) or b"0", self.standing(bucket).epoch)
+        return b"%s.%d" % (self.origin(bucket) or b"-", self.standing(bucket).epoch)
 
     def server(self, bucket: int) -> str:
         """Return the name of that primary in the database, empty where it is not there."""
@@ -430,7 +438,7 @@ def ask_here(homes: Homes, bucket: int, commands: tuple[Command, ...]) -> Operat
     before, which was not told, go by the rows from then on.
     """
     *replies, origin = yield from ask_cache(homes, (*commands, ORIGIN))
-    if origin != homes.origin(bucket):
+    if homes.identities.known_as(origin) != homes.origin(bucket):
         homes.note_origin(bucket, origin)
         yield from meet(homes, bucket)
     return replies
@@ -609,6 +617,12 @@ def meet(homes: Homes, bucket: int) -> Operation[None]:
     Raises `SessionStoreUnavailable` where another has taken its place.
     """
     origin = homes.origin(bucket)
+    if homes.identities.is_new(origin):
+        probed = yield from probe(get_configuration().naming.pending_set(bucket))
+        homes.identities.learn(homes._server_of(bucket), origin, probed)
+        if probed.id:
+            homes.note_origin(bucket, probed.id)
+        origin = homes.origin(bucket)
     is_new = origin not in homes.standings and origin not in _NAMELESS
     if is_new and not homes.database.is_open:
         if (yield from transactions.is_open(homes.database_alias)):
@@ -627,23 +641,15 @@ def _meet_later(homes: Homes, bucket: int) -> Operation[None]:
 
 
 def _record(homes: Homes, origin: bytes) -> Operation[None]:
-    [info] = yield (INFO,)
-    texts = info if isinstance(info, list) else [info]
-    before = [
-        found[2]
-        for text in texts
-        if isinstance(text, bytes) and (found := _PREDECESSOR.search(text)) and found[1] == origin
-    ]
-    before += homes.origins_before(origin)
     try:
         standing = yield from ask_database(
             homes,
             row_servers.meet,
             get_outline().place,
             origin,
-            before,
+            homes.origins_before(origin),
             is_start=not homes.standings,
-            is_single=homes.is_single,
+            is_single=homes.is_single and origin != UNTOLD,
         )
     except DatabaseUnavailable:
         # Its hashes are compared with their rows once the database knows it.
@@ -656,6 +662,8 @@ def _look_at_servers(homes: Homes) -> Operation[None]:
     if not (yield from transactions.is_open(homes.database_alias)):
         # Those that were met inside transactions.
         for origin in homes.origins() - homes.standings.keys() - _NAMELESS:
+            if homes.identities.is_new(origin):
+                continue
             yield from _record(homes, origin)
     if not homes.standings:
         return
@@ -758,11 +766,8 @@ def _bring_up_to_date(homes: Homes, found: Sequence[row_upkeep.Stale]) -> Operat
     return is_done
 
 
-#: Servers that do not tell, and replicas: no hash is of them.
-_NAMELESS = frozenset((b"", b"0", b"replica"))
-_PREDECESSOR = re.compile(
-    rb"master_replid:([0-9a-f]{8}).*?master_replid2:(?!0{8})([0-9a-f]{8})", re.DOTALL
-)
+#: Of servers that were not asked, and of replicas: no hash is of them.
+_NAMELESS = frozenset((b"", REPLICA))
 _homes: dict[tuple[str, str, str], Homes] = {}
 
 

@@ -23,7 +23,7 @@ from django.db.models import Model
 from django.http import HttpRequest
 from django.utils.module_loading import import_string
 
-from . import listing
+from . import listing, lost_indexes
 from .backends.base import HashSessionStore
 from .client import CLIENT_FIELD, Client
 from .codec import SessionCodec
@@ -91,19 +91,37 @@ class Page:
 
 
 class EndedCount(int):
-    """How many sessions of a user were ended.
+    """How many sessions of a user were ended; never changes.
 
     `is_complete` is false where a store could not be asked: what only that one has may live on. It
-    is false too where the database refused to end them: the cache alone knows, until it is told.
+    is false too where the database refused to end them: the cache alone knows, until it is told;
+    and where the cache lost keys, and not all of its sessions could be looked through.
     """
 
-    is_complete: bool
+    _is_complete: bool
 
     def __new__(cls, count: int, *, is_complete: bool) -> Self:
         """Count them."""
         counted = super().__new__(cls, count)
-        counted.is_complete = is_complete
+        object.__setattr__(counted, "_is_complete", is_complete)
         return counted
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether none is left."""
+        return self._is_complete
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Refuse."""
+        raise AttributeError(f"{type(self).__name__} cannot be changed.")
+
+    def __delattr__(self, name: str) -> None:
+        """Refuse."""
+        raise AttributeError(f"{type(self).__name__} cannot be changed.")
+
+    def __getnewargs_ex__(self) -> tuple[tuple[int], dict[str, bool]]:
+        """Return what copies are made of."""
+        return (int(self),), {"is_complete": self.is_complete}
 
 
 def count() -> Counts:
@@ -228,9 +246,10 @@ def end_for_user(
     """End all sessions of a user but the one to keep; return how many there were.
 
     Both stores are asked, and asked again until they have none left; `is_complete` of the number
-    tells whether both could be, and have ended them. `keep` is `request.session` or a session id.
-    Call it after a password has changed, for instance. Raises `ValueError`, and ends none, where
-    `keep` is another text.
+    tells whether both could be, and have ended them. Where the server of the `cache` engine has
+    lost keys, all sessions are looked through that can be in two seconds. `keep` is
+    `request.session` or a session id. Call it after a password has changed, for instance. Raises
+    `ValueError`, and ends none, where `keep` is another text.
     """
     return _run(_end_for_user(user, keep, reason))
 
@@ -395,8 +414,12 @@ def _end_for_user(
         naming.from_sid(kept)
     count, is_complete = 0, True
     done = {kept}
-    for _ in range(_PASSES):
+    for number in range(_PASSES):
         found, saw_all = yield from _sessions_of_user(naming, user_id)
+        if not number and get_store_class()._listings == (listing,):
+            beyond = yield from lost_indexes.beyond(naming, user_id, found, kept)
+            found = [*dict.fromkeys((*found, *(name.sid for name in beyond.names)))]
+            saw_all = saw_all and beyond.is_complete
         is_complete = is_complete and saw_all
         # An end is for good, though the cache may not know of it before a commit.
         left = [sid for sid in found if sid not in done]

@@ -17,10 +17,10 @@ from .conf import get_configuration
 from .keys import Naming
 from .operations import Command, Operation, run
 
-#: Sessions read from the database, as the cache did not have them or was away; and how often a
-#: process began to leave a store alone.
-Name = Literal["fallback_loads", "breaker_openings"]
-NAMES: tuple[Name, ...] = ("fallback_loads", "breaker_openings")
+#: Sessions read from the database, as the cache did not have them or was away; how often a process
+#: began to leave a store alone; and sessions that lost what waited in the cache for the database.
+Name = Literal["fallback_loads", "breaker_openings", "lost_waits"]
+NAMES: tuple[Name, ...] = ("fallback_loads", "breaker_openings", "lost_waits")
 _TOLD_MINUTE = "told_minute"
 #: What nobody asks for is forgotten so long after it began to be counted.
 KEEP_SECONDS = 3600
@@ -41,11 +41,11 @@ class Occurrences:
         self._lock = Lock()
         self._counts: Counter[Name] = Counter()
 
-    def note(self, name: Name) -> None:
-        """Count one."""
+    def note(self, name: Name, number: int = 1) -> None:
+        """Count one, or several."""
         if get_configuration().options.cloudwatch is not None:
             with self._lock:
-                self._counts[name] += 1
+                self._counts[name] += number
 
     def take(self) -> Mapping[Name, int]:
         """Return the counts and begin anew."""

@@ -18,6 +18,8 @@ from .exceptions import SessionStoreUnavailable
 logger = logging.getLogger("django_elasticache_sessions")
 
 _REASON = "password"
+_ONE_STORE = "one of the two stores could not be asked for the user's other sessions"
+_LOST_KEYS = "not all sessions could be looked through for the user's: the store has lost keys"
 
 
 def end_sessions(
@@ -54,8 +56,9 @@ def _end(user_id: str, kept: Any) -> None:
         ended = live.end_for_user(user_id, keep=kept, reason=_REASON)
         if not ended.is_complete:
             logger.warning(
-                "A password was changed, but one of the two stores could not be asked for the "
-                "user's other sessions. Django signs out what it had when it is next used."
+                "A password was changed, but %s. "
+                "Django signs out what it had when it is next used.",
+                _ONE_STORE if len(live.get_store_class()._listings) > 1 else _LOST_KEYS,
             )
     except SessionStoreUnavailable as problem:
         logger.error(

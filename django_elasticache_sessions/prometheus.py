@@ -84,6 +84,16 @@ def _metrics(stats: Stats) -> Iterator[_Metric]:
                     ('{within="24h"}', total(cache.events.hours, kind)),
                 ],
             )
+        if "database" in stats.breakers:
+            yield (
+                "lost_lately",
+                "gauge",
+                "Sessions that lost changes waiting for the database in the last hour and day.",
+                [
+                    ('{within="1h"}', total(cache.events.minutes, "lost")),
+                    ('{within="24h"}', total(cache.events.hours, "lost")),
+                ],
+            )
         yield (
             "memory_used_bytes",
             "gauge",

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from . import fallback, operations, row_listing, scripts
+from . import fallback, lost_indexes, operations, row_listing, scripts
 from .backends.base import HashSessionStore
 from .conf import get_configuration
 from .drivers import sync
@@ -136,8 +136,29 @@ class _Purge:
                 if self.has_rows:
                     yield from self._of_rows(conditions)
                 else:
-                    index_key = self.naming.user_index(user_tag)
-                    yield from self._of_index(index_key, conditions, self.spread_batch_size)
+                    yield from self._of_user(user_id, user_tag, conditions)
+
+    def _of_user(self, user_id: str, user_tag: str, conditions: Conditions) -> Operation[None]:
+        """End a user's sessions by the user's index, or where that lacks some by all hashes."""
+        index_key = self.naming.user_index(user_tag)
+        doubt = yield from lost_indexes.look(self.naming, user_id)
+        if doubt.has_evicted:
+            yield from self._of_hashes(index_key, conditions)
+            return
+        seen = self.tally.seen
+        yield from self._of_index(index_key, conditions, self.spread_batch_size)
+        if self.tally.seen == seen and doubt.may_scan:
+            # The index may have been emptied.
+            yield from self._of_hashes(index_key, conditions)
+
+    def _of_hashes(self, index_key: str, conditions: Conditions) -> Operation[None]:
+        cursor = b"0"
+        while True:
+            cursor, names = yield from operations.scan(self.naming, cursor, self.batch_size)
+            for batch in _batches(names, self.batch_size):
+                yield from self._of_names(index_key, conditions, batch)
+            if cursor == b"0":
+                return
 
     def of_all(self, selection: Selection) -> Operation[None]:
         now = yield from self._now(selection)

@@ -123,4 +123,6 @@ class EndOtherDevicesView(_OwnSessions):
             ended,
         )
         messages.success(request, text % {"count": ended})
+        if not ended.is_complete:
+            messages.warning(request, _("Some devices may still be signed in. Try again later."))
         return self.back_to_list()

@@ -360,3 +360,11 @@ def test_a_browser_is_named(agent, name):
 @pytest.mark.parametrize("value", [None, 1, "x", [], {"ip": "x", "agent": 5}, {"ip": "1.2.3"}])
 def test_what_is_no_client_is_not_known(value):
     assert Client.parse(value) == Client()
+
+
+def test_devices_that_may_still_be_signed_in_are_told(staff_anna, monkeypatch):
+    desk = sign_in(staff_anna)
+    assert "may still be signed in" not in desk.post(OTHERS, follow=True).content.decode()
+    some = live.EndedCount(1, is_complete=False)
+    monkeypatch.setattr(live, "end_for_user", lambda *args, **kwargs: some)
+    assert "may still be signed in" in desk.post(OTHERS, follow=True).content.decode()

@@ -96,6 +96,7 @@ def test_all_is_well_behind_tls_with_a_user_a_replica_and_a_database(settings, d
             "memory": "ok",
             "replica 0": "ok",
             "hash encoding": "unknown",
+            "replication id": "ok",
             "waiting for the database": "ok",
             f"database {durable!r}": "ok",
             "waiting for the cache": "ok",
@@ -232,6 +233,21 @@ def test_the_eviction_policy_is_judged_by_what_would_be_lost(
         finding = found(engine)["eviction policy"]
         assert finding.level == level
         assert policy in finding.found
+
+
+@pytest.mark.parametrize(
+    ("policy", "level"),
+    [("noeviction", "ok"), ("allkeys-lru", "problem"), ("volatile-ttl", "problem")],
+)
+def test_an_eviction_that_loses_what_waits_by_intention_is_a_problem(
+    settings, durable, policy, level
+):
+    settings.ELASTICACHE_SESSIONS |= {"FALLBACK_WRITES": "behind"}
+    with Valkey(config={"maxmemory-policy": policy}) as server:
+        point_sessions_at(settings, server.url)
+        finding = found(CACHED_DB_ENGINE)["eviction policy"]
+        assert finding.level == level
+        assert "volatile" not in finding.mend
 
 
 def test_the_policy_is_never_asked_of_config(store):

@@ -20,7 +20,7 @@ from .servers.valkey import Valkey
 FACTORY = "django_elasticache_sessions.elasticache.ConnectionFactory"
 
 
-TOLD = ("E014", "E015", "E016", "W007", "W008", "W009")
+TOLD = ("E014", "E015", "E016", "W007", "W008", "W009", "W013")
 
 
 def found(settings, location="rediss://cache.invalid:6379/0", **options) -> list[str]:
@@ -100,6 +100,19 @@ def test_iam_of_a_serverless_cache_that_is_not_said_to_be_a_cluster_is_told(sett
     iam = {"USER": "app", "CACHE_NAME": "shop", "REGION": "eu-central-1", "SERVERLESS": True}
     assert found(settings, IAM=iam) == ["W008"]
     assert found(settings, IAM=iam, CLUSTER=True) == []
+
+
+@pytest.mark.parametrize("writes", ["behind", "through"])
+@pytest.mark.parametrize("engine", ["cache", "cached_db"])
+def test_saves_that_wait_in_a_serverless_cache_are_told(settings, writes, engine):
+    settings.SESSION_ENGINE = f"django_elasticache_sessions.backends.{engine}"
+    settings.ELASTICACHE_SESSIONS = {"FALLBACK_WRITES": writes}
+    told = ["W013"] if (engine, writes) == ("cached_db", "behind") else []
+    iam = {"USER": "app", "CACHE_NAME": "shop", "REGION": "eu-central-1", "SERVERLESS": True}
+    host = "shop-abc123.serverless.eu-central-1.cache.amazonaws.com"
+    assert found(settings, f"rediss://{host}:6379/0", CLUSTER=True) == told
+    assert found(settings, IAM=iam, CLUSTER=True) == told
+    assert found(settings, f"rediss://master.shop.{AMAZON}:6379/0") == []
 
 
 def test_a_cluster_behind_a_factory_that_does_not_heed_it_is_told(settings):

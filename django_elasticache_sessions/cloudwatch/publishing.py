@@ -29,7 +29,9 @@ MOST_BYTES = 900_000
 _NAMES: dict[occurrences.Name, str] = {
     "fallback_loads": "FallbackLoads",
     "breaker_openings": "BreakerOpenings",
+    "lost_waits": "LostSessionChanges",
 }
+_RARE = frozenset[occurrences.Name](("lost_waits",))
 _CREATED, _ENDED = "CreatedSessions", "EndedSessions"
 
 
@@ -82,6 +84,9 @@ def _counted(stats: Stats) -> Iterator[Datum]:
     except SessionStoreUnavailable:
         return
     for name, count in collected.counts.items():
+        if name in _RARE and not count:
+            # A metric is paid for, which most sites never need.
+            continue
         yield Datum(name=_NAMES[name], value=count, at=now)
     if stats.cache is not None:
         # The last minute goes on yet.

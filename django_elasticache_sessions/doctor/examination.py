@@ -107,6 +107,7 @@ def _cache(outline: Outline, *, is_durable: bool) -> Iterator[Finding]:
         facts,
         is_durable=is_durable,
         is_serverless=bool(amazons and amazons.serverless_cache_name),
+        is_behind=is_durable and outline.options.fallback_writes == "behind",
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import islice, zip_longest
 from typing import Any
 
-from .. import scripts
+from .. import identities, scripts
 from ..conf import Outline
 from ..exceptions import ForeignType, SessionStoreUnavailable
 from ..keys import Naming, is_sid
@@ -18,6 +18,8 @@ from . import permissions
 
 #: Sessions whose encoding is looked at.
 _SAMPLE = 20
+#: Whose servers are asked for their ids: in a cluster they lie on several.
+_PROBED_BUCKETS = 8
 _MOST_SLOT_RANGES = 16_384
 
 
@@ -44,6 +46,8 @@ class Facts:
     encodings: Sequence[str] | None
     #: First slot, last slot and primary of each range of a cluster; `None` where there is none.
     slots: Sequence[tuple[int, int, str]] | None
+    #: Whether scripts see the server's id as commands do; `None` where nobody asked.
+    is_identified: bool | None = None
 
 
 def look(outline: Outline, *, is_durable: bool) -> Operation[Facts]:
@@ -69,6 +73,7 @@ def look(outline: Outline, *, is_durable: bool) -> Operation[Facts]:
         ),
         by_bucket=[sum(pair) for pair in by_bucket] if by_bucket else None,
         pending=(yield from _pending(naming)) if is_durable else 0,
+        is_identified=(yield from _identified(naming)) if is_durable and infos else None,
         encodings=(yield from _encodings(naming)),
         slots=(yield from _slots()) if infos and is_of_cluster(infos[0]) else None,
     )
@@ -160,6 +165,18 @@ def _pending(naming: Naming) -> Operation[int | None]:
     if replies is None:
         return None
     return sum(reply for reply in replies if isinstance(reply, int))
+
+
+def _identified(naming: Naming) -> Operation[bool | None]:
+    """Tell whether all servers of a few buckets tell who they are; `None` where they refuse."""
+    try:
+        for bucket in range(min(naming.buckets, _PROBED_BUCKETS)):
+            probed = yield from identities.probe(naming.pending_set(bucket))
+            if not probed.is_seen_by_scripts or probed.id == identities.UNTOLD:
+                return False
+    except SessionStoreUnavailable:
+        return None
+    return True
 
 
 def _encodings(naming: Naming) -> Operation[list[str] | None]:

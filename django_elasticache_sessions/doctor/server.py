@@ -27,8 +27,10 @@ _REPLICA = re.compile(r"slave\d+")
 _FROM_BEST: tuple[Level, ...] = ("ok", "unknown", "advice", "problem")
 
 
-def judge(facts: Facts, *, is_durable: bool, is_serverless: bool = False) -> Iterator[Finding]:
-    """Yield what there is to say about the server itself.
+def judge(
+    facts: Facts, *, is_durable: bool, is_serverless: bool = False, is_behind: bool = False
+) -> Iterator[Finding]:
+    """Yield what there is to say about the server itself; do sessions wait there by intention?
 
     ElastiCache Serverless has no parameter group, no node types, and replicas that nobody sees.
     """
@@ -39,8 +41,10 @@ def judge(facts: Facts, *, is_durable: bool, is_serverless: bool = False) -> Ite
     else:
         nodes = dict(zip(_names(facts, len(facts.infos)), facts.infos, strict=True))
         yield from _worst(nodes, lambda info: [_engine(info)])
-        yield from _worst(nodes, lambda info: [policy(info, is_durable=is_durable)])
-        yield _evictions(facts.infos, is_durable=is_durable)
+        yield from _worst(
+            nodes, lambda info: [policy(info, is_durable=is_durable, is_behind=is_behind)]
+        )
+        yield _evictions(facts.infos, is_durable=is_durable, is_behind=is_behind)
         yield _memory(nodes, sessions=sum(facts.counts or ()), is_serverless=is_serverless)
         if not is_serverless:
             yield from _worst(nodes, lambda info: _replication(info, is_durable=is_durable))
@@ -49,6 +53,8 @@ def judge(facts: Facts, *, is_durable: bool, is_serverless: bool = False) -> Ite
     if not is_serverless:
         yield _listpacks(facts)
     if is_durable:
+        if facts.is_identified is not None:
+            yield _identity(is_identified=facts.is_identified)
         yield _pending(facts.pending)
 
 
@@ -102,7 +108,7 @@ def _clock(facts: Facts) -> Finding:
     return ok("clock", f"{found}; a round trip takes {facts.round_trip_seconds * 1000:.2f} ms")
 
 
-def _eviction_policy(info: Mapping[str, str], *, is_durable: bool) -> Finding:
+def _eviction_policy(info: Mapping[str, str], *, is_durable: bool, is_behind: bool) -> Finding:
     subject, policy = "eviction policy", info.get("maxmemory_policy")
     if policy is None:
         return unknown(subject, "not told", _INFO)
@@ -114,7 +120,14 @@ def _eviction_policy(info: Mapping[str, str], *, is_durable: bool) -> Finding:
             subject,
             f"{policy}: when memory is short, sessions and {lost} are dropped",
             "Set maxmemory-policy to noeviction in the parameter group"
-            + (", or to volatile-ttl." if is_durable else "."),
+            + (", or to volatile-ttl." if is_durable and not is_behind else "."),
+        )
+    if is_behind:
+        return problem(
+            subject,
+            f"{policy}: when memory is short, changes that wait for the database are lost",
+            'Set maxmemory-policy to noeviction in the parameter group, or "FALLBACK_WRITES" to '
+            '"through".',
         )
     if is_durable:
         return ok(subject, f"{policy}: sessions that are dropped are read from the database again")
@@ -125,16 +138,18 @@ def _eviction_policy(info: Mapping[str, str], *, is_durable: bool) -> Finding:
     )
 
 
-def _serverless_policy(info: Mapping[str, str], *, is_durable: bool) -> Finding:
-    finding = _eviction_policy(info, is_durable=is_durable)
+def _serverless_policy(info: Mapping[str, str], *, is_durable: bool, is_behind: bool) -> Finding:
+    finding = _eviction_policy(info, is_durable=is_durable, is_behind=is_behind)
     if finding.level in ("ok", "unknown"):
         return finding
     fixed = "The policy of a serverless cache is not to be changed."
     better = "Take a replication group." if is_durable else "Use the engine cached_db."
+    if is_behind:
+        better = 'Set "FALLBACK_WRITES" to "through", or take a replication group.'
     return replace(finding, mend=f"{better} {fixed}")
 
 
-def _evictions(infos: Sequence[Mapping[str, str]], *, is_durable: bool) -> Finding:
+def _evictions(infos: Sequence[Mapping[str, str]], *, is_durable: bool, is_behind: bool) -> Finding:
     subject, evicted = "evictions", _sum(infos, "evicted_keys")
     if evicted is None:
         return unknown(subject, "not told", _INFO)
@@ -142,6 +157,8 @@ def _evictions(infos: Sequence[Mapping[str, str]], *, is_durable: bool) -> Findi
         return ok(subject, "none since the server started")
     found = f"{evicted:.0f} keys since the server started"
     mend = "Give the server more memory, or sessions a shorter life (ANONYMOUS_AGE for visitors)."
+    if is_behind:
+        return problem(subject, f"{found}: what waited in them for the database is lost", mend)
     if is_durable:
         return advice(subject, f"{found}; their sessions are read from the database again", mend)
     return problem(subject, f"{found}: their sessions are lost", mend)
@@ -289,6 +306,18 @@ def _listpacks(facts: Facts) -> Finding:
             "parameter group, if your sessions are small.",
         )
     return ok(subject, f"all of {len(encodings)} sessions are kept compactly")
+
+
+def _identity(*, is_identified: bool) -> Finding:
+    subject = "replication id"
+    if is_identified:
+        return ok(subject, "the same for commands and scripts: a failover is noticed")
+    return advice(
+        subject,
+        "not the same for commands and scripts (INFO replication): a failover goes unnoticed, and "
+        "what the replica lacked may be shown until the session's next save",
+        "Take a replication group, whose nodes tell it, if that matters; see The cached_db engine.",
+    )
 
 
 def _pending(pending: int | None) -> Finding:

@@ -31,6 +31,12 @@ REPLICA = b"replica"
 _REPLICATION_ID = re.compile(rb"master_replid:([0-9a-f]{8})")
 
 
+def id_of(info: bytes) -> bytes:
+    """Return the id in a reply to `INFO replication`."""
+    found = _REPLICATION_ID.search(info)
+    return found[1] if found else UNKNOWN
+
+
 class Primary:
     """Whom a name led to when it was asked last, for all connections made by it.
 
@@ -94,8 +100,7 @@ class Origin:
         """Take a reply to `INFO replication`; return the id in it, or an error as it is."""
         if not isinstance(info, bytes):
             return info
-        found = _REPLICATION_ID.search(info)
-        self.id = found[1] if found else UNKNOWN
+        self.id = id_of(info)
         now = time.monotonic()
         self._until = now + KNOWN_SECONDS
         if b"role:slave" in info:

@@ -26,7 +26,7 @@ _WRITE_CLUSTER = (
 
 
 def check_endpoints(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """E016, W008, W009: a cluster is spoken to as one, and sessions are not read from a replica."""
+    """E016, W008, W009, W013: what the names of endpoints say of the servers behind them."""
     sessions = _session_alias()
     messages: list[CheckMessage] = []
     for alias in settings.CACHES:
@@ -36,6 +36,7 @@ def check_endpoints(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
             messages += _check_cluster(alias, factory, is_concerned=is_concerned)
         if factory is not None and alias == sessions:
             messages += _check_replica(alias)
+            messages += _check_eviction(alias)
     return messages
 
 
@@ -50,7 +51,7 @@ def _check_cluster(alias: str, factory: Any, *, is_concerned: bool) -> Iterator[
             hint=_WRITE_CLUSTER.format(alias),
             id=_ID + "E016",
         )
-    elif is_concerned and (_is_cluster(alias) or _is_serverless(options)):
+    elif is_concerned and (_is_cluster(alias) or _is_serverless(alias)):
         yield Warning(
             f"CACHES[{alias!r}] leads to a cluster or a Serverless cache, and is spoken to as a "
             "single server: what lies on another node is refused.",
@@ -72,13 +73,29 @@ def _check_replica(alias: str) -> Iterator[CheckMessage]:
         )
 
 
+def _check_eviction(alias: str) -> Iterator[CheckMessage]:
+    ours: Any = getattr(settings, "ELASTICACHE_SESSIONS", None)
+    if settings.SESSION_ENGINE != CACHED_DB_ENGINE or not isinstance(ours, Mapping):
+        return
+    if ours.get("FALLBACK_WRITES") == "behind" and _is_serverless(alias):
+        yield Warning(
+            "FALLBACK_WRITES is 'behind', and the session cache is ElastiCache Serverless, which "
+            "evicts sessions when memory is short (volatile-lru): changes that wait there for the "
+            "database are lost.",
+            hint='Write "FALLBACK_WRITES": "through" in ELASTICACHE_SESSIONS, or take a '
+            "replication group with maxmemory-policy noeviction.",
+            id=_ID + "W013",
+        )
+
+
 def _is_cluster(alias: str) -> bool:
     return not {"clustercfg", "serverless"}.isdisjoint(_labels(alias))
 
 
-def _is_serverless(options: Mapping[str, Any]) -> bool:
-    iam = options.get("IAM")
-    return isinstance(iam, Mapping) and iam.get("SERVERLESS") is True
+def _is_serverless(alias: str) -> bool:
+    iam = _options(alias).get("IAM")
+    is_said_so = isinstance(iam, Mapping) and iam.get("SERVERLESS") is True
+    return is_said_so or "serverless" in _labels(alias)
 
 
 def _labels(alias: str) -> list[str]:

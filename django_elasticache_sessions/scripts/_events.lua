@@ -1,11 +1,12 @@
 -- Count what happens to sessions in the hash of a bucket's events: "cm29924567" holds how many were
--- created in that minute since the epoch, "eh498742" how many were ended in that hour. What cannot be
--- counted is not, whatever the reason: a count must not cost a session.
+-- created in that minute since the epoch, "eh498742" how many were ended in that hour, "lh498742" how many
+-- lost what waited for the database. What cannot be counted is not, whatever the reason: a count must not
+-- cost a session.
 local function forget_older(events, minute, hour)
   redis.pcall('EXPIRE', events, 26 * 3600)
   local fields = redis.pcall('HKEYS', events)
   for i = 1, #fields do
-    local scale, number = string.match(fields[i], '^[ce]([mh])(%d+)$')
+    local scale, number = string.match(fields[i], '^[cel]([mh])(%d+)$')
     if not scale or tonumber(number) < (scale == 'm' and minute - 60 or hour - 24) then
       redis.pcall('HDEL', events, fields[i])
     end

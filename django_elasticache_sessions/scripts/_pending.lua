@@ -11,11 +11,13 @@ local function await(set, sid)
   end
 end
 
+-- Tells whether any of them did.
 local function await_no_more(set, ...)
   local reply = redis.pcall('SREM', set, ...)
   if type(reply) == 'table' and reply['err'] and not string.find(reply['err'], 'WRONGTYPE') then
     error(reply['err'])
   end
+  return type(reply) == 'number' and reply > 0
 end
 
 local function number_waiting(set)

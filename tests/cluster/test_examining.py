@@ -76,6 +76,7 @@ def test_all_is_well_with_replicas_a_user_and_a_database(cluster, durable):
         "replica 0": "ok",
         "cluster": "ok",
         "hash encoding": "ok",
+        "replication id": "ok",
         "waiting for the database": "ok",
         f"database {durable!r}": "ok",
         "waiting for the cache": "ok",

@@ -6,6 +6,7 @@ is a deque, so that no lock is needed.
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -51,6 +52,7 @@ class Faults:
     """The faults of one relay that are in force."""
 
     delay_seconds: float = 0.0
+    rewrite: Callable[[bytes], bytes] | None = None
     black_hole: bool = False
     always: InjectReply | None = None
     once: deque[Fault] = field(default_factory=deque)
@@ -65,6 +67,7 @@ class Faults:
     def clear(self) -> None:
         """Have no fault and let stalled replies go on; to be called in the relay's loop."""
         self.delay_seconds = 0.0
+        self.rewrite = None
         self.black_hole = False
         self.always = None
         self.once.clear()

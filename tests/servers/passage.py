@@ -173,7 +173,15 @@ class Passage:
             self._held += data
             if self._owed == 0:
                 await self._deliver_cut(self._cut)
-        elif not self._faults.black_hole and not self.is_forgotten:
+        elif self._faults.black_hole or self.is_forgotten:
+            pass
+        elif self._faults.rewrite:
+            # What comes in pieces is rewritten whole.
+            self._held += data
+            if self._owed == 0:
+                whole, self._held = self._held, b""
+                await self._deliver(self._faults.rewrite(whole))
+        else:
             await self._deliver(data)
 
     async def _deliver_cut(self, cut: CutReply) -> None:

@@ -6,6 +6,7 @@ with Valkey() as server, Relay(server.host, server.port) as relay:
 """
 
 import asyncio
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import cast
 
@@ -121,6 +122,10 @@ class Relay(Listener):
     def inject_always(self, reply: bytes, *, on: str | None = None) -> None:
         """Answer every command with these bytes of RESP and keep it from the server."""
         self._faults.always = InjectReply(reply=reply, on=on)
+
+    def rewrite(self, replies: Callable[[bytes], bytes]) -> None:
+        """Hand on what a function makes of the bytes that the server replies to a burst."""
+        self._faults.rewrite = replies
 
     def lead_to(self, host: str, port: int) -> None:
         """Lead to another server from now on, as a name does after a failover."""

@@ -101,6 +101,17 @@ def test_what_a_server_does_not_tell_is_unknown_and_not_zero():
     }
 
 
+@pytest.mark.parametrize("is_serverless", [False, True])
+def test_keys_that_were_evicted_while_saves_wait_are_a_problem(is_serverless):
+    info = TOLD | {"maxmemory_policy": "volatile-lru", "evicted_keys": "1"}
+    told = server.judge(
+        facts(info=info), is_durable=True, is_serverless=is_serverless, is_behind=True
+    )
+    found = {finding.subject: finding for finding in told}
+    assert found["evictions"].level == found["eviction policy"].level == "problem"
+    assert ("parameter group" in found["eviction policy"].mend) != is_serverless
+
+
 def test_a_bucket_lies_in_the_slot_of_its_number():
     by_bucket = [1] * 256
     nodes = server.spread(by_bucket, HALVES)

@@ -214,9 +214,14 @@ class TestFill:
         assert twin.everything() == {}
 
     def test_is_not_done_at_a_server_that_was_not_met(self, twin):
-        twin.mark = "00000000.7"
-        assert twin.fill(a="1") == 0
-        assert twin.everything() == {}
+        for twin.mark in ("00000000.7", "-.0"):
+            assert twin.fill(a="1") == 0
+            assert twin.everything() == {}
+
+    def test_is_done_at_a_server_that_does_not_tell(self, twin):
+        twin.mark = "0.1"
+        assert twin.fill(a="1") == 1
+        assert twin.save_pending(b="2") == 1
 
     @pytest.mark.parametrize("token", ["", TOKEN])
     def test_does_not_bring_an_ended_session_back(self, ended, token):

@@ -171,6 +171,8 @@ def _lines(stats: Stats) -> Iterator[tuple[str, str]]:
         yield "  ended, last hour", _or_not_told(total(cache.events.minutes, "ended"))
         yield "  created, last 24 hours", _or_not_told(total(cache.events.hours, "created"))
         yield "  ended, last 24 hours", _or_not_told(total(cache.events.hours, "ended"))
+        if "database" in stats.breakers:
+            yield "  lost while waiting, 24 h", _or_not_told(total(cache.events.hours, "lost"))
         yield "  memory", _memory(cache.used_memory_bytes, cache.max_memory_bytes)
         yield "  memory fragmentation", _or_not_told(cache.fragmentation_ratio)
         yield "  eviction policy", cache.eviction_policy or "not told"
