@@ -52,7 +52,7 @@ def create(naming: Naming, name: SessionName, new: NewSession) -> Operation[bool
         new.key,
         new.fields,
         new.stamp,
-        latest=new.created // 1_000_000 + rows.LATE_SECONDS,
+        latest=new.created // 1_000_000 + rows.CREATED_LATE_SECONDS,
     )
     try:
         written: rows.Written = yield from ask_database(homes, rows.create, content)

@@ -37,9 +37,10 @@ NEVER = 2**53
 #: In one statement; SQLite may take no more than 32,766 parameters.
 _INSERTED_ROWS = 1000
 _DUPLICATE = 1062
-#: So many seconds late a statement may make a session, or put off its expiry.
+#: So many seconds late a hand-over may put off a session's expiry: it is repeated.
 LATE_SECONDS = 86_400
-_NEVER = 1 << 60
+#: So many a new session's row may be: while the row of an ended session stays for certain.
+CREATED_LATE_SECONDS = ENDED_SECONDS - 86_400
 _COLUMNS = "sid, created, saved, expires, version, user_tag, validator, clock, fields"
 
 
@@ -83,7 +84,7 @@ class Content(NamedTuple):
     version: int = 1
     removed: Mapping[str, int] = {}
     cleared: int = 0
-    latest: int = _NEVER
+    latest: int = NEVER
 
 
 class Patch(NamedTuple):

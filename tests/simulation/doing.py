@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from . import adapter, calls
-from .ledger import USER_FIELD, SignOut
-from .promises import End, Key, Login, Promise, Renewal, State, Write
+from .ledger import USER_FIELD
+from .promises import End, Key, Login, Promise, Renewal, SignOut, State, Write
 from .requests import Request, Steps
 
 USER = "1"
@@ -202,6 +202,12 @@ def purge(request: Request) -> Steps:
             promise.state, promise.done = State.UNKNOWN, request.now
     yield from calls.purge_user(USER)
     sign_out.done = request.now
+    for session in ledger.sessions:
+        is_halfway = any(end.state is State.UNKNOWN and end.by == "logout" for end in session.ends)
+        for promise in request.promises:
+            is_missed = is_halfway and promise in session.ends
+            if is_missed and ledger.allows("killed during a logout"):
+                promise.state, promise.done = State.UNKNOWN, request.now
 
 
 def rekey(request: Request) -> Steps:
@@ -231,6 +237,7 @@ def _opened(request: Request) -> Steps:
     found = calls.contents(store)
     if found is not None:
         key.visits.append((request.loaded_at, request.now))
+        key.is_torn = False
     request.ledger.check_reading(key, found, request.reading(mark))
     return None if found is None else store
 
@@ -254,7 +261,8 @@ def _saved(request: Request, store: Any) -> Steps:
 
 def _saved_first(request: Request, store: Any, user: str = "") -> Steps:
     made = request.promise(Promise)
-    renewal = request.promise(Renewal, seconds=request.world.clock.seconds)
+    seconds = request.world.clock.seconds
+    renewal = request.promise(Renewal, seconds=seconds, is_creation=True)
     field, value = request.op.field, request.world.new_value()
     store[field] = value
     write = request.promise(Write, value=value)
@@ -300,11 +308,7 @@ def _rotated(request: Request, store: Any) -> Steps:
             request.ledger.add_session(store.session_key, departure, like=old.session)
         )
         return
-    for writes in old.session.fields.values():
-        for write in writes:
-            is_unseen = write.is_theirs and write.settled > request.loaded_at
-            if is_unseen and request.ledger.allows("saved there while it was migrated"):
-                write.is_doubtful = True
+    request.lose_unseen(old)
     departure.is_doubtful = is_contested
     is_hidden = is_contested and reading.is_crosswise
     is_hidden = is_hidden and request.ledger.allows("cut off crosswise")

@@ -14,8 +14,8 @@ from .running import Outcome
 from .schedule import At, Fault, Op, Schedule, Switch
 
 _KINDS = (
-    *("load", "save", "remove", "touch", "rotate", "login", "logout"),
-    *("end", "end for user", "synchronize", "prune"),
+    *("load", "save", "remove", "touch", "create", "rotate", "login", "logout"),
+    *("end", "end both", "end for user", "purge", "synchronize", "prune", "rekey"),
 )
 _FATES = ("slow", "refused", "lost", "held", "killed", "killed after")
 #: Of a question it makes no difference whether it was answered, if nobody hears the answer.

@@ -8,13 +8,14 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .promises import NOBODY, End, Key, Login, Promise, Session, State, Transaction, Write
+from .promises import NOBODY, End, Key, Login, Promise, Session, SignOut, State, Transaction, Write
 from .rules import RULES
 
 #: How long a session lives after a save, and how far from each other clocks may be.
 AGE_SECONDS = 1_209_600
 #: So much longer it may live where its row was written late.
 LATE_SECONDS = 86_400
+CREATED_LATE_SECONDS = 12 * 86_400
 CLOCKS_SECONDS = 120
 USER_FIELD = "_auth_user_id"
 _WAITING = "waiting in the cache"
@@ -46,14 +47,6 @@ class Reading:
     is_crosswise: bool = False
     #: The reader is a process of the release before.
     is_theirs: bool = False
-
-
-@dataclass(slots=True)
-class SignOut:
-    """When a user was signed out everywhere."""
-
-    began: int
-    done: float = math.inf
 
 
 class Ledger:
@@ -174,7 +167,11 @@ class Ledger:
         return bool(lives) and max(lives) + AGE_SECONDS - CLOCKS_SECONDS <= reading.ended_seconds
 
     def _must_be_expired(self, session: Session, reading: Reading) -> bool:
-        lives = [one.until_seconds for one in session.renewals if one.state is not State.UNDONE]
+        lives = [
+            one.until_seconds + one.is_creation * CREATED_LATE_SECONDS
+            for one in session.renewals
+            if one.state is not State.UNDONE
+        ]
         late = max(lives, default=math.inf) + AGE_SECONDS + LATE_SECONDS
         return late + CLOCKS_SECONDS <= reading.began_seconds
 

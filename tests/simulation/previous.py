@@ -146,11 +146,8 @@ def _saved(request: Request, store: Any) -> Steps:
     is_marked = yield Call(partial(_save, store))
     _say_what_is_repeated(request, key)
     request.ledger.check_accepted(key, "save", request.reading(mark))
-    if (
-        is_marked
-        and request.is_unmarked
-        and request.ledger.allows("saved there while it was migrated")
-    ):
+    is_unseen = key.is_torn or (is_marked and request.is_unmarked)
+    if is_unseen and request.ledger.allows("saved there while it was migrated"):
         for promise in request.promises:
             promise.is_doubtful = True
         if request.ledger.is_cache_alone:

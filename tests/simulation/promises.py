@@ -110,6 +110,7 @@ class Renewal(Promise):
 
     seconds: float = 0
     until_seconds: float = math.inf
+    is_creation: bool = False
 
 
 @dataclass(eq=False, slots=True)
@@ -139,5 +140,15 @@ class Key:
     left: list[Promise] = field(default_factory=list)
     #: Made by the engine of before.
     is_theirs: bool = False
+    #: Whether somebody who may have migrated it did not come to mark it there.
+    is_torn: bool = False
     #: Loads that found it here, began and ended.
     visits: list[tuple[float, float]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class SignOut:
+    """When a user was signed out everywhere."""
+
+    began: int
+    done: float = math.inf

@@ -77,6 +77,19 @@ class Request:
         for promise in self.promises:
             if promise.state is State.RUNNING:
                 promise.state, promise.done = State.UNKNOWN, self.now
+        key, is_old = self.key, self.actor.process.is_old
+        is_first = key is not None and not any(at < self.loaded_at for at, _ in key.visits)
+        if key is not None and is_first and self.loaded_at and not is_old:
+            key.is_torn = True
+            self.lose_unseen(key)
+
+    def lose_unseen(self, key: Key) -> None:
+        """Have what a process of the release before did since the session was read be unknown."""
+        for writes in key.session.fields.values():
+            for write in writes:
+                is_unseen = write.is_theirs and write.settled > self.loaded_at
+                if is_unseen and self.ledger.allows("saved there while it was migrated"):
+                    write.is_doubtful = True
 
     def mark(self) -> tuple[int, float, int]:
         """Note where a reading begins."""

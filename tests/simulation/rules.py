@@ -35,8 +35,8 @@ RULES = {
     ),
     "killed during a logout": (
         "If a process is killed during a logout, which was then never confirmed, the session stays "
-        "usable. A process that uses another cache meanwhile does not find it when it ends all "
-        "sessions of the user."
+        "usable. clearsessions_cache does not find it, and neither does a process that uses "
+        "another cache meanwhile when it ends all sessions of the user."
     ),
     "not written there": (
         "While a process of the release before is at work: what is changed here is not written "
@@ -48,7 +48,8 @@ RULES = {
     ),
     "saved there while it was migrated": (
         "What a request of the release before saves is lost if it had read the session before it "
-        "was migrated, and saves it afterwards, or while a request here replaces the session key. "
+        "was migrated, and saves it afterwards, or while a request here replaces the session key, "
+        "or after a process that was killed while it migrated the session. "
         "Under the cache engine, a session that was ended here by its id is then migrated again."
     ),
     "changed back": (
