@@ -131,6 +131,8 @@ _OF_SCRIPTS: dict[str, Shape] = {
     "reindex": _reindexed,
     "probe": _words,
     "lease": _bytes,
+    "origin": _bytes,
+    "doubt": lambda reply: _integers(reply) and len(reply) == 2,
 }
 _BY_SHA: dict[Any, Shape] = {
     sha: _OF_SCRIPTS[script.name] for sha, script in scripts.BY_SHA.items()
