@@ -18,7 +18,7 @@ from .handing_over import hand_over
 from .homes import Homes, Told, ask_database, ask_here, get_homes, tell, try_cache
 from .keys import Naming, SessionName, portions, stamp_of_key
 from .operations import Command, Ended, Operation, StoredSession
-from .reading import cached_now, note_row
+from .reading import cached_now, leave_behind
 from .texts import Text
 from .transactions import Defer, is_open
 
@@ -122,7 +122,7 @@ def _end_without_row(
         yield from tell_known_end(homes, naming, name, forgetting)
         return False
     if state and stamp_of_key(state.row.key) > stamp_of_key(stored.key):
-        yield from note_row(homes, naming, name, state.row.version)
+        yield from leave_behind(homes, naming, name, state.row.version)
         return False
     try:
         cached = yield from cached_now(homes, name)

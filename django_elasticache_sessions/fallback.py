@@ -33,7 +33,7 @@ from .operations import (
     Word,
     run,
 )
-from .reading import cached_now, creation, note_row
+from .reading import cached_now, creation, leave_behind
 from .reading import load as load
 from .texts import Text
 from .transactions import Defer, is_open
@@ -159,14 +159,14 @@ def _refused(
         is_rotated = change.rotated and state.row.key == change.rotated.key
         if is_rotated or (state.row.key == stored.key and _is_done(state.row, change)):
             # Its reply was lost, and with it the version that the hash has to follow from.
-            yield from _leave_behind(homes, naming, stored.name, state.row.version)
+            yield from leave_behind(homes, naming, stored.name, state.row.version)
             return state.row.version
         if state.row.key == stored.key:
             if state.row.clock < change.stamp:
                 return None
             return Outpaced(state.row.clock, has_waited=True)
         if stamp_of_key(state.row.key) > stamp_of_key(stored.key):
-            yield from note_row(homes, naming, stored.name, state.row.version)
+            yield from leave_behind(homes, naming, stored.name, state.row.version)
             return MISSING
     # What the row lacks may wait in the cache: a session made or rotated there alone.
     cached = yield from cached_now(homes, stored.name)
@@ -185,14 +185,6 @@ def _refused(
 def _state(homes: Homes, name: SessionName) -> Operation[rows.State | None]:
     states = yield from ask_database(homes, rows.states, (name.digest,))
     return states.get(name.digest)
-
-
-def _leave_behind(homes: Homes, naming: Naming, name: SessionName, version: int) -> Operation[None]:
-    """Have a hash fall behind its row; mark the row where the cache cannot be told."""
-    told = yield from note_row(homes, naming, name, version)
-    if not told:
-        yield from ask_database(homes, rows.mark_stale, name.digest)
-        homes.note_marked((name.digest,))
 
 
 def _is_done(row: rows.Row, change: Save) -> bool:

@@ -89,6 +89,14 @@ def note_row(homes: Homes, naming: Naming, name: SessionName, version: int) -> O
     return (yield from try_cache(homes, (command,))) is not None
 
 
+def leave_behind(homes: Homes, naming: Naming, name: SessionName, version: int) -> Operation[None]:
+    """Have a hash fall behind its row; mark the row where the cache cannot be told."""
+    told = yield from note_row(homes, naming, name, version)
+    if not told:
+        yield from ask_database(homes, rows.mark_stale, name.digest)
+        homes.note_marked((name.digest,))
+
+
 def creation(homes: Homes, naming: Naming, name: SessionName, new: NewSession) -> Operation[None]:
     """Give the cache a session whose row was made just now.
 

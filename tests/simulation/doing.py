@@ -315,7 +315,9 @@ def _rotated(request: Request, store: Any) -> Steps:
     for left in others:
         # It was under way too, in its transaction maybe, or done where this one could not see it.
         is_beside = is_contested and not left.is_certain(departure.began, request.actor.index)
-        left.is_doubtful |= is_beside or is_hidden
+        is_unseen = is_contested and reading.is_row_alone and not left.is_safe
+        is_unseen = is_unseen and request.ledger.allows("row alone")
+        left.is_doubtful |= is_beside or is_hidden or is_unseen
     if not is_contested:
         request.ledger.check_accepted(old, "rotation", reading)
     request.take_cookie(request.ledger.add_key(store.session_key, old.session, departure))

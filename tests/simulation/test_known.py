@@ -214,6 +214,11 @@ KNOWN = {
             Fault((0, 1, 4), "database back"),
         ),
     ),
+    "a rotation is found whose process was killed, and the cache cannot be told": Schedule(
+        actors=((Op("login", 1), Op("login", 1, "b")),),
+        faults=(Fault((0, 0, 3), "killed after"), Fault((0, 1, 5), "held", 1)),
+        writes="behind",
+    ),
     "after a rotation that the cache was not told of the save is refused there": Schedule(
         actors=((Op("login", 1),),),
         faults=(
