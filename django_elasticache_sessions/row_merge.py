@@ -70,13 +70,15 @@ class _Merging:
         self.user_tag = state.row.user_tag
         self.fields = dict(state.row.fields)
         self.removed = dict(state.removed)
-        self.has_newer = self.has_taken = self.keeps_longer = False
+        self.has_newer = self.has_taken = False
+        # A row without life was written too late; see `insertion`.
+        self.keeps_longer = state.row.expires == 0
 
     def take(self, name: str, stamp: int) -> None:
         if name == PENDING_KEY:
             self._take_key(stamp)
         elif name == PENDING_EXPIRY:
-            self.keeps_longer = self.cached.saved > self.state.row.saved
+            self.keeps_longer |= self.cached.saved > self.state.row.saved
         else:
             self._take_field(loaded_name(name), stamp)
 

@@ -323,6 +323,11 @@ KNOWN = {
         processes=(0, 0),
         writes="behind",
     ),
+    "a hand-over that arrives too late makes a row without life": Schedule(
+        actors=((Op("end"), Op("synchronize", 0, "b")), (), (Op("load"), Op("create"))),
+        switches=(Switch((0, 1, 2), 2),),
+        faults=(Fault((2, 0, 4), "lost"), Fault((0, 1, 4), "jump", 700_000)),
+    ),
     "of two migrations of a session one is held up": Schedule(
         actors=((Op("save"),), (Op("load"),)),
         switches=(Switch((0, 0, 8), 1), Switch((1, 0, 9), 0)),
