@@ -270,7 +270,7 @@ def _saved_first(request: Request, store: Any, user: str = "") -> Steps:
     whose = request.promise(Write, value=user or None)
     login = request.promise(Login, user=user) if user else None
     # It goes into the row with its session.
-    write.is_safe = none.is_safe = whose.is_safe = not (
+    write.is_safe = none.is_safe = whose.is_safe = renewal.is_safe = not (
         request.ledger.is_cache_alone or request.ledger.has_database_failed
     )
     yield from store._save(False)

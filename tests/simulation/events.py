@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from .world import World
 
 
+#: After so long a row that has expired may be gone.
+DAYS_SECONDS = 100_000
 #: So far apart are the clocks of two processes.
 AHEAD_SECONDS = 5.0
 
@@ -41,6 +43,8 @@ def _back(kind: str) -> Callable[[World, int], None]:
 
 def _jump(world: World, seconds: int) -> None:
     world.pass_time(max(0, seconds))
+    if seconds >= DAYS_SECONDS:
+        world.ledger.note_days()
 
 
 def _empty(world: World, value: int) -> None:

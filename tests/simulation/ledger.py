@@ -8,7 +8,20 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .promises import NOBODY, End, Key, Login, Promise, Session, SignOut, State, Transaction, Write
+from .promises import (
+    NOBODY,
+    End,
+    Key,
+    Login,
+    Promise,
+    Renewal,
+    Session,
+    SignOut,
+    State,
+    Transaction,
+    Write,
+)
+from .reading import Reading
 from .rules import RULES
 
 #: How long a session lives after a save, and how far from each other clocks may be.
@@ -28,25 +41,6 @@ class Violation:
 
     kind: str
     text: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
-    """When something was read, in ticks, by whom, and what is known of how."""
-
-    began: float
-    ended: float
-    began_seconds: float = 0
-    ended_seconds: float = 0
-    reader: int = NOBODY
-    #: The cache answered nothing.
-    is_row_alone: bool = False
-    #: The cache was in trouble for somebody less than a moment ago.
-    is_unnoticed: bool = False
-    #: The database is away for the reader, the cache was for somebody.
-    is_crosswise: bool = False
-    #: The reader is a process of the release before.
-    is_theirs: bool = False
 
 
 class Ledger:
@@ -106,7 +100,9 @@ class Ledger:
         if promise.state is not State.RUNNING:
             return
         promise.state, promise.done = State.ACKNOWLEDGED, tick
-        waits = self.has_database_failed or (self.is_behind and isinstance(promise, Write))
+        waits = self.has_database_failed or (
+            self.is_behind and isinstance(promise, (Write, Renewal))
+        )
         promise.is_safe = promise.is_safe or not (self.is_cache_alone or waits)
         is_lost = promise.began <= self.last_loss
         if not promise.is_safe and (is_lost or (is_superseded and self.allows(_WAITING))):
@@ -122,6 +118,13 @@ class Ledger:
         self.last_loss = tick
         for promise in self._promises():
             if promise.state is State.ACKNOWLEDGED and not promise.is_safe and self.allows(rule):
+                promise.is_doubtful = True
+
+    def note_days(self) -> None:
+        """Note that what waits in the cache has waited for more than a day."""
+        for promise in self._promises():
+            is_waiting = promise.state is State.ACKNOWLEDGED and not promise.is_safe
+            if is_waiting and not self.is_cache_alone and self.allows("waiting for days"):
                 promise.is_doubtful = True
 
     def note_synchronized(self, began: float) -> None:
@@ -167,11 +170,8 @@ class Ledger:
         return bool(lives) and max(lives) + AGE_SECONDS - CLOCKS_SECONDS <= reading.ended_seconds
 
     def _must_be_expired(self, session: Session, reading: Reading) -> bool:
-        lives = [
-            one.until_seconds + one.is_creation * CREATED_LATE_SECONDS
-            for one in session.renewals
-            if one.state is not State.UNDONE
-        ]
+        renewals = [one for one in session.renewals if one.state is not State.UNDONE]
+        lives = [one.until_seconds + one.is_creation * CREATED_LATE_SECONDS for one in renewals]
         late = max(lives, default=math.inf) + AGE_SECONDS + LATE_SECONDS
         return late + CLOCKS_SECONDS <= reading.began_seconds
 

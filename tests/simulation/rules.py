@@ -14,6 +14,10 @@ RULES = {
         "What was saved in the cache alone (the database was unavailable, or saves are "
         "write-behind) is lost with the cache until it has been brought into the database."
     ),
+    "waiting for days": (
+        "The row of an expired session stays for a day, because a save that prolonged the session "
+        "may still be waiting in the cache. What has waited for longer may be lost."
+    ),
     "waiting out of reach": (
         "While the cache is unreachable, a session that waits in it for the database, or has "
         "expired in the row, or is asked for under a session key which was replaced, may be "

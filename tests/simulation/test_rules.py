@@ -17,6 +17,7 @@ from .stage import Stage
 _MET = {
     "unnoticed": ("cached_db", "behind", "split"),
     "waiting in the cache": ("cached_db", "behind", "history"),
+    "waiting for days": ("cached_db", "behind", "ages"),
     "waiting out of reach": ("cached_db", "behind", "cache"),
     "row alone": ("cached_db", "behind", "cache"),
     "cut off crosswise": ("cached_db", "through", ""),
@@ -33,6 +34,11 @@ _MET = {
 _MOST = 400
 #: Those that are met too seldom.
 _GIVEN = {
+    "waiting for days": Schedule(
+        actors=((Op("save", 1, "b"),), (), (Op("end others", 1, "b"), Op("prune", 1))),
+        faults=(Fault((0, 0, 2), "jump", 700_000), Fault((2, 0, 10), "jump", 700_000)),
+        writes="behind",
+    ),
     "killed during a logout": Schedule(
         actors=((Op("logout", 0, "b"), Op("end for user")), (Op("load", 1),)),
         faults=(Fault((0, 0, 4), "move", 0), Fault((1, 0, 0), "move", 0)),
