@@ -45,14 +45,7 @@ def create(naming: Naming, name: SessionName, new: NewSession) -> Operation[bool
     if new.ttl <= 0:
         return True
     content = rows.Content(
-        name.digest,
-        new.ttl,
-        new.created,
-        new.user_tag,
-        new.key,
-        new.fields,
-        new.stamp,
-        latest=new.created // 1_000_000 + rows.CREATED_LATE_SECONDS,
+        name.digest, new.ttl, new.created, new.user_tag, new.key, new.fields, new.stamp
     )
     try:
         written: rows.Written = yield from ask_database(homes, rows.create, content)

@@ -8,7 +8,6 @@ until the cache was told after the commit.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -39,8 +38,6 @@ _INSERTED_ROWS = 1000
 _DUPLICATE = 1062
 #: So many seconds late a hand-over may put off a session's expiry: it is repeated.
 LATE_SECONDS = 86_400
-#: So many a new session's row may be: while the row of an ended session stays for certain.
-CREATED_LATE_SECONDS = ENDED_SECONDS - 86_400
 _COLUMNS = "sid, created, saved, expires, version, user_tag, validator, clock, fields"
 
 
@@ -207,7 +204,7 @@ def create(connection: BaseDatabaseWrapper, new: Content) -> Written:
     try:
         with connection.cursor() as cursor:
             cursor.execute(query, inserted(connection, new, cache_stale=cache_stale))
-            is_new = cursor.rowcount == 1 and time.time() < new.latest
+            is_new = cursor.rowcount == 1
     except IntegrityError as error:
         # MySQL has no way to leave out a row that is there, and nothing else.
         if not is_duplicate(error):

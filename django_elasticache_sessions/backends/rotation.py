@@ -23,7 +23,8 @@ class Rotation(Adoption):
         if self._stored is None:
             yield from self._create()
         elif (yield from self._merge(self._stored, (yield from self._rotated_key()))):
-            self.modified = self.is_rotated = True
+            self.modified = True
+            yield from self._once_saved(self._note_rotation)
             yield from ending
         elif self._user_tag():
             raise SessionEnded(ENDED)
@@ -31,6 +32,9 @@ class Rotation(Adoption):
             # Nobody was signed in: the data of an expired visit may begin a new one.
             yield from self._create()
             yield from ending
+
+    def _note_rotation(self) -> None:
+        self.is_rotated = True
 
     def _exists(self, session_key: str | None) -> Operation[bool]:
         if not keys.is_session_key(session_key):

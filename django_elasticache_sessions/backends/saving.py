@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -181,7 +182,7 @@ class Saving(Loading):
             raise SessionStoreUnavailable(Text("The session kept changing while it was saved."))
         if version == operations.MISSING:
             return False
-        yield from self._mark_saved(data, changes, save)
+        yield from self._once_saved(partial(data.mark_saved, changes, save.changed))
         self._session_cache = data
         if session_key is not None:
             self._session_key = session_key
@@ -190,16 +191,15 @@ class Saving(Loading):
             yield from self._keep_to_limit(save.user_tag)
         return True
 
-    def _mark_saved(self, data: FieldMap, changes: Changes, save: Save) -> Operation[None]:
-        """Take what was saved as saved; inside a transaction, once it has committed."""
+    def _once_saved(self, act: Callable[[], None]) -> Operation[None]:
+        """Do what a save entitles to; inside a transaction, once it has committed."""
         stored = self._stored
         if stored is not None and transactions.may_be_changed():
             alias = get_configuration().options.fallback_database
             if (yield transactions.IsChanged(alias, (stored.name.digest,))):
-                mark = partial(data.mark_saved, changes, save.changed)
-                yield transactions.OnCommit(alias, mark)
+                yield transactions.OnCommit(alias, act)
                 return
-        data.mark_saved(changes, save.changed)
+        act()
 
     def _make_save(
         self,

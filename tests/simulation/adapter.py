@@ -15,7 +15,7 @@ from django.contrib.sessions.backends.base import UpdateError
 from django.db import OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from django_elasticache_sessions import conf, dialects, homes, transactions
+from django_elasticache_sessions import conf, dialects, homes, rows, transactions
 from django_elasticache_sessions.conf import get_configuration
 from django_elasticache_sessions.drivers import sync
 from django_elasticache_sessions.exceptions import (
@@ -293,6 +293,11 @@ def is_question(step: Step) -> bool:
     if isinstance(step, tuple):
         return all(command[0] in _QUESTIONS for command in step)
     return getattr(getattr(step, "function", None), "__name__", "") in _QUESTIONS
+
+
+def is_creation(step: Step) -> bool:
+    """Tell whether a step makes the row of a new session."""
+    return getattr(step, "function", None) is rows.create
 
 
 def run(process: Process, step: Step) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from . import calls
+from . import adapter, calls
 
 if TYPE_CHECKING:
     from .schedule import Fault
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 DAYS_SECONDS = 100_000
 #: So far apart are the clocks of two processes.
 AHEAD_SECONDS = 5.0
+#: No database makes a session whose statement was sent so long ago (docs/fallback.rst).
+CREATION_SECONDS = 12 * 86_400
 
 
 def happen(world: World, fault: Fault) -> None:
@@ -127,10 +129,11 @@ def _ahead(world: World, process: int) -> None:
 def release(world: World, *, is_end: bool = False) -> None:
     """Have exchanges be delivered that were held up; the last of all only at the end."""
     left = []
-    for value, server, step in world.held:
+    for held in world.held:
+        value, server, step, since = held
         if value == 1 and not is_end:
-            left.append((value, server, step))
-        else:
+            left.append(held)
+        elif not (adapter.is_creation(step) and world.clock.seconds - since > CREATION_SECONDS):
             _deliver(world, server, step)
     world.held = left
 

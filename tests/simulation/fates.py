@@ -57,7 +57,7 @@ def answer(world: World, actor: Actor, kind: adapter.Kind, fate: Fault | None) -
     if name == "lost" or (name == "held" and is_waited_for):
         _done_unheard(world, actor, kind)
     elif name == "held":
-        world.held.append((fate.value, actor.process.server, actor.step))
+        world.held.append((fate.value, actor.process.server, actor.step, world.clock.seconds))
         world.pass_time(adapter.PATIENCE_SECONDS * 1.1)
     raise _failed(world, actor, kind, name)
 

@@ -74,7 +74,8 @@ class World:
         ]
         self.cookies: dict[int, Key] = {}
         self.away: set[tuple[str, int]] = set()
-        self.held: list[tuple[int, Any, Any]] = []
+        #: With the server that each is for, and since when.
+        self.held: list[tuple[int, Any, Any, float]] = []
         self.snapshot: Any = None
         self.log: list[str] = []
         self.trouble_seconds = -1000.0
