@@ -124,6 +124,12 @@ class StatementBreaker(Breaker):
         """Whether a statement was not done in time a moment ago: what can wait better does."""
         return bool(self._askers) and time.monotonic() - self._last < _GAP_SECONDS
 
+    def untried(self) -> None:
+        """Take note that whoever was admitted has not asked: another may."""
+        with self._lock:
+            if self._is_trying:
+                self._is_trying, self._next_attempt = False, 0.0
+
     @property
     def probe_share(self) -> float:
         """How much of its time an attempt is given: while open, more from pause to pause."""

@@ -20,11 +20,11 @@ from .watchdog import WATCHDOG, Watch
 class Budget:
     """What is left of `ELASTICACHE_SESSIONS["DATABASE_TIMEOUT"]`; `asker` tells sessions apart."""
 
-    __slots__ = ("_seconds", "asker")
+    __slots__ = ("_seconds", "_whole", "asker")
 
     def __init__(self, seconds: float, asker: object) -> None:
         """Begin with so many seconds of waiting."""
-        self._seconds = seconds
+        self._seconds = self._whole = seconds
         self.asker = asker
 
     @property
@@ -44,8 +44,21 @@ class Budget:
             return _endless
         began = time.monotonic()
         connection.ensure_connection()
-        left = min(self._seconds, most_seconds) - (time.monotonic() - began)
-        end = _bounds(connection, max(0.0, left))
+        # To connect may take most of it: what is then asked has its chance all the same.
+        left = max(
+            min(self._seconds - (time.monotonic() - began), most_seconds),
+            _LEAST_SHARE * self._whole,
+        )
+        end = _bounds(connection, left)
+        django: Any = connection
+        if django.health_check_enabled and not django.health_check_done:
+            # Django would do so within the statement, and connect anew.
+            raw = connection.connection
+            connection.close_if_health_check_failed()
+            if connection.connection is not raw:
+                end()
+                connection.ensure_connection()
+                end = _bounds(connection, left)
 
         def ended() -> bool:
             self._seconds -= time.monotonic() - began
@@ -57,8 +70,13 @@ class Budget:
 def _bounds(connection: BaseDatabaseWrapper, seconds: float) -> Callable[[], bool]:
     if connection.vendor == "sqlite":
         return _patient(connection.connection, round(seconds * 1000))
-    descriptor = _descriptor_of(connection.connection)
-    return _endless if descriptor is None else Watch(WATCHDOG, descriptor, seconds).end
+    owner = _owner_of(connection.connection)
+    descriptor = _descriptor_of(owner)
+    if descriptor is not None:
+        # Not where no thread can be started.
+        with suppress(RuntimeError):
+            return Watch(WATCHDOG, descriptor, seconds, owner).end
+    return _endless
 
 
 def _patient(raw: Any, milliseconds: int) -> Callable[[], bool]:
@@ -77,24 +95,28 @@ def _patient(raw: Any, milliseconds: int) -> Callable[[], bool]:
     return end
 
 
-def _descriptor_of(raw: Any) -> int | None:
-    """Return a descriptor of a connection's socket that stays open as long as the connection is.
+def _owner_of(raw: Any) -> Any:
+    """Return what has a connection's socket, and no other one later: PyMySQL may connect anew."""
+    return raw if hasattr(raw, "fileno") else getattr(raw, "_sock", None)
+
+
+def _descriptor_of(owner: Any) -> int | None:
+    """Return a descriptor of a socket that stays open as long as its owner is there.
 
     One of our own: when a driver closes its own, the number may become that of another socket at
-    once. psycopg's and mysqlclient's connections tell theirs, PyMySQL's have a socket.
+    once.
     """
-    ask = getattr(raw, "fileno", None) or getattr(getattr(raw, "_sock", None), "fileno", None)
-    if ask is None:
+    if owner is None:
         return None
     try:
-        its: int = ask()
-        known = _descriptors.get(raw)
+        its: int = owner.fileno()
+        known = _descriptors.get(owner)
         if known is not None and known[0] == its:
             return known[1]
         own = os.dup(its)
-        closing = finalize(raw, os.close, own)
+        closing = finalize(owner, os.close, own)
         closing.atexit = False
-        _descriptors[raw] = its, own, closing
+        _descriptors[owner] = its, own, closing
     except Exception:
         # Of any driver: it is closed, and its use will tell. Or no descriptor is left.
         return None
@@ -112,6 +134,8 @@ def _leave_to_parent() -> None:
     _descriptors.clear()
 
 
+#: Of all the time, that is for a statement on a connection that was slow to make.
+_LEAST_SHARE = 0.1
 #: What a connection calls its socket, what we do, and what closes ours.
 _descriptors: WeakKeyDictionary[Any, tuple[int, int, finalize[[int], Any]]] = WeakKeyDictionary()
 after_fork(_leave_to_parent)

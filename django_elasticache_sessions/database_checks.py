@@ -29,6 +29,12 @@ def check_database_timeouts(app_configs: Any, **kwargs: Any) -> list[CheckMessag
         for name, seconds in _WANTED.get(connections[alias].vendor, {}).items()
         if not 0 < _seconds(found, name) <= _PATIENT_SECONDS
     ]
+    pool = found.get("pool")
+    if pool and not 0 < _seconds(pool if isinstance(pool, dict) else {}, "timeout") <= (
+        _PATIENT_SECONDS
+    ):
+        # psycopg_pool's default is 30 seconds.
+        missing.append('"pool": {..., "timeout": 2}')
     if not missing:
         return []
     return [

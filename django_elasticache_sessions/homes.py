@@ -19,10 +19,12 @@ from .drivers.pools import is_cluster
 from .exceptions import (
     DatabaseBusy,
     DatabaseUnavailable,
+    InvalidValue,
     LimitReached,
     PartUnavailable,
     RowRefused,
     SessionStoreUnavailable,
+    SessionTooLarge,
     StoreRefused,
     TransactionBroken,
     TransactionFailed,
@@ -504,7 +506,9 @@ def ask_database(
     Raises `DatabaseUnavailable`, and what the function of `rows` raises.
     """
     breakers = [homes.database, homes.writes] if is_write(function) else [homes.database]
-    if not all(breaker.admits() for breaker in breakers):
+    if any(breaker.is_resting for breaker in breakers) or not all(
+        breaker.admits() for breaker in breakers
+    ):
         yield from _refuse_in_transaction(homes, homes.database_problem)
         raise DatabaseUnavailable(text_of(homes.database_problem))
     most_seconds = get_outline().options.database_timeout
@@ -514,7 +518,7 @@ def ask_database(
     )
     try:
         result: T = yield statement
-    except RowRefused:
+    except (RowRefused, InvalidValue, SessionTooLarge):
         _note_answer(homes, breakers)
         raise
     except DatabaseUnavailable as problem:
@@ -545,6 +549,8 @@ def _note_failure(
     homes.database_problem = problem
     if isinstance(problem, DatabaseBusy):
         if problem.asker is None:
+            for one in breakers:
+                one.untried()
             return
         # What only asks waits for no lock of a row: if it takes too long, so does all else.
         breaker = breakers[-1]

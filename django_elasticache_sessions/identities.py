@@ -68,6 +68,9 @@ class Identities:
 
     def learn(self, place: int, origin: bytes, probed: Probed) -> None:
         """Take what a server said that had been called `origin`; `place` is where it was met."""
+        if probed.id in self._is_seen_by_scripts and probed.is_seen_by_scripts:
+            # Others met it at the same time.
+            return
         if not probed.id or self._is_one_of_many(place):
             self._are_changing = True
             return

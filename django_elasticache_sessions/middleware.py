@@ -110,7 +110,8 @@ def unavailable_response() -> HttpResponse:
     """Return HTTP 503 with `Retry-After`: the template `503.html`, or a sentence without one."""
     try:
         content = loader.get_template(TEMPLATE_NAME).render({}, None)
-    except TemplateDoesNotExist:
+    except (TemplateDoesNotExist, OSError):
+        # Or no descriptor is left to read it.
         content = _("The service is temporarily unavailable. Please try again shortly.")
     response = HttpResponse(content, status=503)
     response["Retry-After"] = str(RETRY_AFTER_SECONDS)

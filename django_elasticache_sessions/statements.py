@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any, Generic, TypeVar
@@ -100,6 +101,10 @@ class Statement(Generic[T]):
             return result
         finally:
             if end():
+                if getattr(connection, "pool", None):
+                    # The pool would take it for a good one.
+                    with suppress(Exception):
+                        connection.connection.close()
                 connection.close()
                 if not is_done:
                     raise self._busy(TimeoutError()) from None

@@ -21,12 +21,18 @@ from .forks import after_fork
 class Watch:
     """One statement that is waited for."""
 
-    __slots__ = ("_descriptor", "_dog", "deadline", "is_shut")
+    __slots__ = ("_descriptor", "_dog", "_owner", "deadline", "is_shut")
 
-    def __init__(self, dog: Watchdog, descriptor: int, seconds: float) -> None:
-        """Take the descriptor of a socket that stays open, and how long its statement may take."""
+    def __init__(
+        self, dog: Watchdog, descriptor: int, seconds: float, owner: object = None
+    ) -> None:
+        """Take a socket's descriptor, and how long its statement may take.
+
+        The descriptor has to stay open as long as its `owner` is there. Raises `RuntimeError` where
+        no thread can be started.
+        """
         self._dog = dog
-        self._descriptor = descriptor
+        self._descriptor, self._owner = descriptor, owner
         #: When there is something to do, by the monotonic clock.
         self.deadline = monotonic() + seconds
         self.is_shut = False
@@ -34,9 +40,14 @@ class Watch:
 
     def shut(self) -> None:
         """Have whoever waits at the socket be told that it is closed."""
-        self.is_shut, self.deadline = True, inf
-        with suppress(OSError), socket.socket(fileno=os.dup(self._descriptor)) as shared:
-            shared.shutdown(socket.SHUT_RDWR)
+        self.deadline = inf
+        # Without a descriptor of its own: there may be none left.
+        its = socket.socket(fileno=self._descriptor)
+        try:
+            its.shutdown(socket.SHUT_RDWR)
+            self.is_shut = True
+        finally:
+            its.detach()
 
     def end(self) -> bool:
         """Note that the statement is over; tell whether its connection was shut."""
@@ -52,16 +63,21 @@ class Watchdog:
         self._condition = threading.Condition(threading.Lock())
         self._watches: set[Watch] = set()
         self._wakes = inf
+        self._pid = os.getpid()
         self._thread: threading.Thread | None = None
 
     def begin(self, watch: Watch) -> None:
         """Watch."""
+        if self._pid != os.getpid():
+            # Forked by what does not tell Python, as uWSGI does.
+            self.forget()
         with self._condition:
-            self._watches.add(watch)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="sessions", daemon=True)
-                self._thread.start()
-            elif watch.deadline < self._wakes:
+                thread = threading.Thread(target=self._run, name="sessions", daemon=True)
+                thread.start()
+                self._thread = thread
+            self._watches.add(watch)
+            if watch.deadline < self._wakes:
                 # Seldom: the thread sleeps until a deadline of before, which comes earlier.
                 self._condition.notify()
 
@@ -81,7 +97,8 @@ class Watchdog:
                 now = monotonic()
                 for watch in self._watches:
                     if watch.deadline <= now:
-                        watch.shut()
+                        with suppress(OSError):
+                            watch.shut()
                 self._wakes = min((watch.deadline for watch in self._watches), default=inf)
                 condition.wait(None if self._wakes == inf else self._wakes - now)
 

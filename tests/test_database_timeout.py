@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 from django.db import DatabaseError, connections, transaction
 
-from django_elasticache_sessions import budgets, homes, watchdog
+from django_elasticache_sessions import budgets, homes, rows, watchdog
 from django_elasticache_sessions.backends.cached_db import SessionStore
 from django_elasticache_sessions.breaker import StatementBreaker
 from django_elasticache_sessions.conf import get_configuration
@@ -280,6 +281,13 @@ def test_one_caller_looks_while_others_go_on(alias, monkeypatch):
     assert at_work.is_reconciliation_due()
 
 
+class Connection:
+    """What a driver has."""
+
+    def __init__(self, ours: socket.socket) -> None:
+        self.fileno = ours.fileno
+
+
 class TestWatchdog:
     def test_it_shuts_nothing_that_is_over(self):
         dog = watchdog.Watchdog()
@@ -292,10 +300,6 @@ class TestWatchdog:
         theirs.close()
 
     def test_a_descriptor_that_was_used_again_is_not_shut(self):
-        class Connection:
-            def __init__(self, ours: socket.socket) -> None:
-                self.fileno = ours.fileno
-
         dog = watchdog.Watchdog()
         ours, theirs = socket.socketpair()
         connection = Connection(ours)
@@ -312,17 +316,45 @@ class TestWatchdog:
             one.close()
 
     def test_a_connection_that_is_gone_leaves_no_descriptor_behind(self):
-        class Connection:
-            fileno = None
-
         ours, theirs = socket.socketpair()
-        connection = Connection()
-        connection.fileno = ours.fileno
+        connection = Connection(ours)
         own = budgets._descriptor_of(connection)
         assert budgets._descriptor_of(connection) == own != ours.fileno()
         del connection
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.fstat(own)
+        ours.close()
+        theirs.close()
+
+    def test_a_connection_that_its_driver_drops_stays_until_the_statement_is_over(self):
+        ours, theirs = socket.socketpair()
+        owner = Connection(ours)
+        own = budgets._descriptor_of(owner)
+        watch = watchdog.Watch(watchdog.Watchdog(), own, FOREVER, owner)
+        del owner
+        gc.collect()
+        os.fstat(own)
+        assert watch.end() is False
+        ours.close()
+        theirs.close()
+
+    def test_without_a_thread_it_watches_nothing_and_raises_nothing(self, bounded, monkeypatch):
+        def refuse(thread: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        dog = watchdog.Watchdog()
+        monkeypatch.setattr(budgets, "WATCHDOG", dog)
+        ours, theirs = socket.socketpair()
+        owner = Connection(ours)
+        owner.vendor, owner.connection = "postgresql", owner
+        with monkeypatch.context() as patching:
+            patching.setattr(threading.Thread, "start", refuse)
+            assert budgets._bounds(owner, FOREVER)() is False
+        assert not dog._watches
+        theirs.settimeout(10)
+        end = budgets._bounds(owner, 0.02)
+        assert theirs.recv(1) == b""
+        assert end() is True
         ours.close()
         theirs.close()
 
@@ -350,6 +382,17 @@ class TestWatchdog:
         assert watch.end()
         one.close()
         other.close()
+
+
+def test_a_write_that_is_refused_takes_no_readers_turn(alias):
+    """After a frozen server both breakers are open; the next read is to find out that it serves."""
+    at_work = homes.get_homes()
+    for breaker in (at_work.database, at_work.writes):
+        breaker.failed()
+    at_work.database._next_attempt = 0.0
+    with pytest.raises(DatabaseUnavailable):
+        next(homes.ask_database(at_work, rows.mark_stale, b"0" * 16))
+    assert next(homes.ask_database(at_work, rows.load, (b"0" * 16,))).function is rows.load
 
 
 def test_an_error_that_concerns_one_statement_opens_nothing(bounded, fallback_database):

@@ -17,6 +17,7 @@ from django_elasticache_sessions.drivers import origin, sync
 from django_elasticache_sessions.exceptions import SessionStoreUnavailable
 
 from .servers.babbler import Babbler
+from .servers.pipe import Pipe
 from .servers.ports import LOOPBACK, free_port
 from .servers.valkey import Valkey
 from .test_sentinel import keep_sessions_by
@@ -192,3 +193,16 @@ def test_a_child_process_asks_over_connections_of_its_own(settings, sentinel):
     sync.get_driver("sessions").close()
     load()
     assert line not in sentinels._idle[sentinels.sentinels[0]]
+
+
+def test_one_that_falls_silent_costs_one_timeout(settings, sentinel):
+    with Pipe((sentinel.host, sentinel.port)) as pipe:
+        keep_sessions_by(settings, pipe, SOCKET_TIMEOUT=TIMEOUT_SECONDS)
+        load()
+        sentinels = sync.get_driver("sessions")._sentinels
+        assert sentinels.look() is not None
+        pipe.hold()
+        began = time.monotonic()
+        assert sentinels.look() is None
+        assert time.monotonic() - began < TIMEOUT_SECONDS + SLACK_SECONDS
+        pipe.heal()

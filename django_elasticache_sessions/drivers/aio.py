@@ -406,11 +406,12 @@ def _make_driver(twin: sync.Driver) -> Driver:
 
 @after_fork
 def _begin_anew() -> None:
+    inherited = _drivers.copy()
+    _inherited.append(inherited)
+    _drivers.clear()
     nothing = os.open(os.devnull, os.O_RDWR)
-    for drivers in _drivers.values():
+    for drivers in inherited.values():
         for driver in drivers.values():
             for line in driver._lines:
                 line.leave_to_parent(nothing)
     os.close(nothing)
-    _inherited.append(_drivers.copy())
-    _drivers.clear()

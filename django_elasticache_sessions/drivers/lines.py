@@ -140,13 +140,16 @@ class Line:
             self.hang_up()
             sock = self._connect(seconds)
         else:
-            self._until = began + self._seconds
+            limit = min(self._seconds, seconds)
+            self._until = began + limit
             if idle > IDLE_SECONDS:
-                first = self._first_reply_seconds = first_reply_seconds(idle, self._seconds)
+                first = self._first_reply_seconds = first_reply_seconds(idle, limit)
                 if first is not None:
                     self._begin_after_idling(sock, commands, began + first)
                     return
-            if self._allowance.is_narrow:
+            if limit < self._seconds:
+                self._allowance.until(self._until)
+            elif self._allowance.is_narrow:
                 self._allowance.allow(self._seconds)
         data = pack(commands)
         sent = sock.send(data)

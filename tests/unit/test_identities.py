@@ -63,3 +63,11 @@ def test_ids_that_are_new_again_and_again_in_one_place_are_one_that_changes():
         known.learn(3, origin, Probed(origin, is_seen_by_scripts=True))
     assert known.known_as(b"%08x" % 7) == UNTOLD
     assert not known.is_new(b"eeeeeeee")
+
+
+def test_many_who_meet_a_server_at_once_are_told_one_id():
+    known = Identities()
+    for _ in range(20):
+        known.learn(0, A, Probed(A, is_seen_by_scripts=True))
+    assert known.known_as(A) == A
+    assert known.known_as(B) == B
