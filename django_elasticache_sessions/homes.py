@@ -81,6 +81,11 @@ class _Superseded(SessionStoreUnavailable):
         )
 
 
+def superseded() -> SessionStoreUnavailable:
+    """Say that a server is the cache no more."""
+    return _Superseded()
+
+
 class ServerClock:
     """The clock of a server, as this process knows it: never ahead of what it shows there."""
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from . import operations, scripts
 from .exceptions import ForeignType, SessionStoreUnavailable
 from .handing_over import hand_over
-from .homes import Homes, acquaint, ask_cache, try_cache
+from .homes import Homes, acquaint, ask_cache, superseded, tell, try_cache
 from .keys import Naming, SessionName, portions
 from .operations import (
     Command,
@@ -169,10 +169,15 @@ def search(homes: Homes, naming: Naming, most: int) -> Operation[list[SessionNam
 
 
 def count_waiting(homes: Homes, naming: Naming) -> Operation[int]:
-    """Return how many sessions wait."""
-    sets = [naming.pending_set(bucket) for bucket in range(naming.buckets)]
-    replies = yield from ask_cache(homes, tuple(("SCARD", key) for key in sets))
-    return sum(reply for reply in replies if not isinstance(reply, ForeignType))
+    """Return how many sessions wait. Raises `SessionStoreUnavailable` of what is no cache."""
+    buckets = range(naming.buckets)
+    told = yield from tell(
+        homes, {bucket: (("SCARD", naming.pending_set(bucket)),) for bucket in buckets}
+    )
+    if told.in_vain:
+        raise superseded()
+    counts = [told.replies[bucket][0] for bucket in buckets]
+    return sum(count for count in counts if not isinstance(count, ForeignType))
 
 
 def _waiting(

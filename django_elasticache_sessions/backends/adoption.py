@@ -15,7 +15,11 @@ from ..marks import Found, Since
 from ..operations import Operation, StoredSession
 from ..previous import Ask
 from ..serializers import make_serializer
-from .saving import Saving, first_stored
+from ..texts import Text
+from .saving import Overtaken, Saving, first_stored
+
+#: How often a session that others keep changing is read anew.
+_TAKES = 6
 
 #: The stamp in the KEY of a session that was taken over, until its first rotation, is when it
 #: expires in the other engine, in seconds since the epoch: less than any stamp.
@@ -78,6 +82,15 @@ class Adoption(Saving):
         return stored
 
     def _load(self) -> Operation[FieldMap]:
+        for _ in range(_TAKES):
+            try:
+                return (yield from self._load_and_take())
+            except Overtaken:
+                # Another request may have taken the same change, and changed more since.
+                continue
+        raise SessionStoreUnavailable(Text("The session kept changing while it was read."))
+
+    def _load_and_take(self) -> Operation[FieldMap]:
         data: FieldMap = yield from super()._load()
         stored, engines = self._stored, get_configuration().previous_engines
         if stored is None or not engines:
@@ -114,8 +127,12 @@ class Adoption(Saving):
         data.update(since.changed)
         for name in since.removed:
             data.pop(name, None)
-        is_mine = not (since.changed or since.removed) or (yield from self._merge(stored))
-        del self._session_cache
+        try:
+            is_mine = not (since.changed or since.removed) or (
+                yield from self._merge(stored, is_next=True)
+            )
+        finally:
+            del self._session_cache
         # Ended here, or under another session key by now, it is nobody's to mark.
         is_there: bool = not is_mine or (yield self._mark(since.found, stored.created))
         return is_there

@@ -57,6 +57,10 @@ class NewKey(AsyncCall):
         return await self.store._aget_new_session_key()
 
 
+class Overtaken(Exception):
+    """Somebody has saved the session since it was read."""
+
+
 class Saving(Loading):
     """The save of a session, new or stored."""
 
@@ -160,10 +164,13 @@ class Saving(Loading):
         if self._stored is None or not (yield from self._merge(self._stored)):
             raise SessionEnded(ENDED)
 
-    def _merge(self, stored: StoredSession, session_key: str | None = None) -> Operation[bool]:
+    def _merge(
+        self, stored: StoredSession, session_key: str | None = None, *, is_next: bool = False
+    ) -> Operation[bool]:
         """Merge what changed into the stored session; with a session key, rotate to it.
 
-        `False` where it has ended, or has another session key by now.
+        `False` where it has ended, or has another session key by now. With `is_next`, raises
+        `Overtaken` where anybody has saved it since it was read.
         """
         data = self._data()
         changes = data.changes()
@@ -172,10 +179,13 @@ class Saving(Loading):
         waits = 0
         for _ in range(_STAMP_ATTEMPTS):
             stamp = min(new_stamp(stored.clock) + max(0, waits - 1) * _STAMP_LEAD, LAST)
+            stamp = stored.clock + 1 if is_next else stamp
             save = self._make_save(stored, data, changes, created, stamp, session_key)
             version = yield from self._operations.save(get_configuration().naming, stored, save)
             if not isinstance(version, Outpaced):
                 break
+            if is_next:
+                raise Overtaken
             waits += version.has_waited
             stored = stored._replace(clock=version.clock)
         else:

@@ -272,6 +272,19 @@ KNOWN = {
         engine="cache",
         previous="db",
     ),
+    "two requests take the same change of a migrated session, one of them late": Schedule(
+        actors=((Op("save", 0, "b"), Op("save", 0, "b")), (Op("save"),), (Op("save"),)),
+        switches=(Switch((0, 0, 3), 1), Switch((0, 0, 6), 2)),
+        engine="cache",
+        previous="cached_db",
+        old=(1,),
+    ),
+    "syncsessions finds nothing waiting at a server that is the cache no more": Schedule(
+        actors=((Op("load"),), (Op("save", 1),), (Op("synchronize", 1), Op("save", 1))),
+        faults=(Fault((0, 0, 1), "split", 2),),
+        processes=(0, 1, 2),
+        writes="behind",
+    ),
     "a migrated session is filled in after its end": Schedule(
         actors=((Op("save"),), (Op("load"), Op("end both"))),
         switches=(Switch((0, 0, 8), 1),),
