@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from importlib.util import find_spec
+from types import MappingProxyType
 from typing import NamedTuple
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
@@ -13,16 +15,27 @@ EXAMPLES = "sqlite:///shop.sqlite3, postgres://user:password@host:5432/shop or m
 
 
 class Database(NamedTuple):
-    """A database Django speaks to; `driver` is the module it needs, `package` what to install."""
+    """A database Django speaks to; `driver` is the module it needs, `package` what to install.
+
+    `options` bound how long whoever connects waits, in seconds.
+    """
 
     engine: str
     driver: str
     package: str
+    options: Mapping[str, int] = MappingProxyType({})
 
 
-POSTGRES = Database("django.db.backends.postgresql", "psycopg", "psycopg[binary]")
+POSTGRES = Database(
+    "django.db.backends.postgresql", "psycopg", "psycopg[binary]", {"connect_timeout": 2}
+)
 DATABASES = {
-    "mysql": Database("django.db.backends.mysql", "MySQLdb", "mysqlclient"),
+    "mysql": Database(
+        "django.db.backends.mysql",
+        "MySQLdb",
+        "mysqlclient",
+        {"connect_timeout": 2, "read_timeout": 5},
+    ),
     "postgres": POSTGRES,
     "postgresql": POSTGRES,
     "sqlite": Database("django.db.backends.sqlite3", "sqlite3", ""),
@@ -49,7 +62,7 @@ def database_from_url(url: str) -> dict[str, object]:
         "PASSWORD": unquote(parts.password or ""),
         "HOST": unquote(parts.hostname or ""),
         "PORT": str(port or ""),
-        "OPTIONS": dict(parse_qsl(parts.query)),
+        "OPTIONS": {**database.options, **dict(parse_qsl(parts.query))},
     }
 
 
