@@ -114,7 +114,7 @@ def creation(homes: Homes, naming: Naming, name: SessionName, new: NewSession) -
         return
     now = int(time.time())
     # This process may have stood still since it made the row.
-    ttl = min(new.ttl, new.created // 1_000_000 + new.ttl - now)
+    ttl = new.ttl - max(0, int(age_seconds(new.stamp)))
     if ttl <= 0:
         return
     first = StoredSession(

@@ -114,6 +114,7 @@ def overhearing(connection_class: type[Any]) -> type[Any]:
         async def connect_check_health(self, *args: Any, **options: Any) -> None:
             """See redis.asyncio.connection.Connection."""
             self._ear: socket.socket | None = None
+            self._heard: Any = None
             try:
                 await super().connect_check_health(*args, **options)
             except RedisConnectionError as error:
@@ -126,11 +127,15 @@ def overhearing(connection_class: type[Any]) -> type[Any]:
 
         async def _connect(self) -> None:
             await super()._connect()
+            self._heard = self._reader
             sock = self._writer.get_extra_info("socket")
             with suppress(OSError, AttributeError):
                 self._ear = socket.socket(fileno=os.dup(sock.fileno()))
 
         def _last_words(self) -> str:
+            # Up to Python 3.11 asyncio has read it, and tells of the lost connection all the same.
+            if said := _error_in(bytes(getattr(self._heard, "_buffer", b""))):
+                return said
             if self._ear is None:
                 return ""
             with suppress(OSError):

@@ -203,6 +203,13 @@ def purge(request: Request) -> Steps:
     yield from calls.purge_user(USER)
     sign_out.done = request.now
     for session in ledger.sessions:
+        # What somebody else is ending meanwhile is no session any more where a purge looks.
+        is_ending = any(
+            end.state is State.RUNNING and end not in request.promises for end in session.ends
+        )
+        for promise in request.promises:
+            if is_ending and promise in session.ends:
+                promise.state, promise.done = State.UNKNOWN, request.now
         is_halfway = any(end.state is State.UNKNOWN and end.by == "logout" for end in session.ends)
         for promise in request.promises:
             is_missed = is_halfway and promise in session.ends

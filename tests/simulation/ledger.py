@@ -147,6 +147,10 @@ class Ledger:
         session = key.session
         if reading.is_theirs and not key.is_theirs and self.allows("not written there"):
             return True
+        is_lost = self.has_database_failed and reading.began <= self.last_loss
+        if is_lost and key.is_theirs and not reading.is_theirs and self.allows(_WAITING):
+            # It was taken over in the cache alone.
+            return True
         own = set(map(id, ignoring))
         is_own = id(key.made) in own and not key.made.is_doubtful
         is_there = is_own or self._must_be_there(key.made, reading)
