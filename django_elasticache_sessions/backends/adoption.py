@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from dataclasses import replace
 from typing import ClassVar
 
@@ -15,11 +16,10 @@ from ..marks import Found, Since
 from ..operations import Operation, StoredSession
 from ..previous import Ask
 from ..serializers import make_serializer
-from ..texts import Text
 from .saving import Overtaken, Saving, first_stored
 
-#: How often a session that others keep changing is read anew.
-_TAKES = 6
+#: How often a session that others have changed meanwhile is read anew.
+_TAKES = 2
 
 #: The stamp in the KEY of a session that was taken over, until its first rotation, is when it
 #: expires in the other engine, in seconds since the epoch: less than any stamp.
@@ -83,14 +83,13 @@ class Adoption(Saving):
 
     def _load(self) -> Operation[FieldMap]:
         for _ in range(_TAKES):
-            try:
-                return (yield from self._load_and_take())
-            except Overtaken:
-                # Another request may have taken the same change, and changed more since.
-                continue
-        raise SessionStoreUnavailable(Text("The session kept changing while it was read."))
+            # Another request may have taken the same change, and changed more since.
+            with suppress(Overtaken):
+                return (yield from self._load_and_take(is_next=True))
+        # Or the hash does not show its row yet.
+        return (yield from self._load_and_take(is_next=False))
 
-    def _load_and_take(self) -> Operation[FieldMap]:
+    def _load_and_take(self, *, is_next: bool) -> Operation[FieldMap]:
         data: FieldMap = yield from super()._load()
         stored, engines = self._stored, get_configuration().previous_engines
         if stored is None or not engines:
@@ -110,7 +109,7 @@ class Adoption(Saving):
             # What was taken over has ended here; this one came late.
             is_there = False
         else:
-            is_there = not since or (yield from self._take(since, data, stored))
+            is_there = not since or (yield from self._take(since, data, stored, is_next=is_next))
         if is_there:
             return data
         # A process of the other engine has ended it.
@@ -118,7 +117,9 @@ class Adoption(Saving):
         self._session_key = None
         return self._empty()
 
-    def _take(self, since: Since, data: FieldMap, stored: StoredSession) -> Operation[bool]:
+    def _take(
+        self, since: Since, data: FieldMap, stored: StoredSession, *, is_next: bool
+    ) -> Operation[bool]:
         """Do to the session here what a process of the other engine did to it there.
 
         `False` when it has ended there meanwhile.
@@ -129,7 +130,7 @@ class Adoption(Saving):
             data.pop(name, None)
         try:
             is_mine = not (since.changed or since.removed) or (
-                yield from self._merge(stored, is_next=True)
+                yield from self._merge(stored, is_next=is_next)
             )
         finally:
             del self._session_cache

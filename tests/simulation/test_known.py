@@ -285,6 +285,12 @@ KNOWN = {
         processes=(0, 1, 2),
         writes="behind",
     ),
+    "a change of a migrated session is taken while its hash does not show its row": Schedule(
+        actors=((Op("save"),), (Op("save"),)),
+        faults=(Fault((0, 0, 15), "cancelled after"),),
+        previous="db",
+        old=(1,),
+    ),
     "a migrated session is filled in after its end": Schedule(
         actors=((Op("save"),), (Op("load"), Op("end both"))),
         switches=(Switch((0, 0, 8), 1),),
