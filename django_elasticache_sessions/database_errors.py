@@ -81,7 +81,9 @@ def _is_table_missing(error: Exception) -> bool:
 
 
 def _state_of(error: Exception) -> str:
-    return getattr(error.__cause__, "sqlstate", None) or ""
+    cause = error.__cause__
+    # As psycopg calls it, and as psycopg2 does.
+    return getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None) or ""
 
 
 def _number_of(error: Exception) -> Any:
