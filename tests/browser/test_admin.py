@@ -158,7 +158,7 @@ def test_staff_reads_the_figures_on_the_dashboard(visit):
     page = staff.sign_in("admin", LIST)
     staff.click("Dashboard")
     assert "Live sessions" in page.inner_text("dl.chief")
-    staff.click("Last 24 hours")
+    staff.click(page.get_by_role("link", name="Last 24 hours"))
     assert "Last 24 hours" in page.inner_text("nav.span [aria-current]")
     page.locator("#created-and-ended summary").click()
     assert page.locator("#created-and-ended tbody tr").count() == 24
