@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from . import adapter, calls
+from .ledger import CREATED_LATE_SECONDS
 
 if TYPE_CHECKING:
     from .schedule import Fault
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 DAYS_SECONDS = 100_000
 #: So far apart are the clocks of two processes.
 AHEAD_SECONDS = 5.0
-#: No database makes a session whose statement was sent so long ago (docs/fallback.rst).
-CREATION_SECONDS = 12 * 86_400
 
 
 def happen(world: World, fault: Fault) -> None:
@@ -133,7 +132,7 @@ def release(world: World, *, is_end: bool = False) -> None:
         value, server, step, since = held
         if value == 1 and not is_end:
             left.append(held)
-        elif not (adapter.is_creation(step) and world.clock.seconds - since > CREATION_SECONDS):
+        elif not (adapter.is_creation(step) and world.clock.seconds - since > CREATED_LATE_SECONDS):
             _deliver(world, server, step)
     world.held = left
 

@@ -28,6 +28,7 @@ from .rules import RULES
 AGE_SECONDS = 1_209_600
 #: So much longer it may live where its row was written late.
 LATE_SECONDS = 86_400
+#: No database makes a session whose statement was sent so long ago (docs/fallback.rst).
 CREATED_LATE_SECONDS = 12 * 86_400
 CLOCKS_SECONDS = 120
 USER_FIELD = "_auth_user_id"
